@@ -1,0 +1,235 @@
+//! From a path to the rule in force, in time that does not grow with the number of rules.
+//!
+//! Literal paths sit in a hash map; globs in a tree by path segment, so a lookup walks the path's own segments and not
+//! the list of globs. A set of last segments answers the usual case, "no rule could be meant", before the path is even
+//! made absolute.
+
+use std::collections::{HashMap, HashSet};
+
+use super::model::{Action, Rule};
+
+/// Index of a rule in the list that the matcher was compiled from.
+pub type RuleIndex = usize;
+
+/// A compiled rule list.
+#[derive(Debug, Default)]
+pub struct Matcher {
+    exact: HashMap<String, RuleIndex>,
+    globs: Node,
+    last_segments: HashSet<String>,
+    any_last_segment: bool,
+    filesystems: Vec<(String, RuleIndex)>,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    rule: Option<RuleIndex>,
+    literal: HashMap<String, Node>,
+    wild: Vec<(Wildcard, Node)>,
+    any_depth: Option<Box<Node>>,
+}
+
+/// A segment with at least one `*`, as the literal pieces around the stars.
+#[derive(Debug, PartialEq, Eq)]
+struct Wildcard(Vec<String>);
+
+impl Matcher {
+    /// Compiles `rules`, highest precedence first.
+    pub fn compile(rules: &[Rule]) -> Self {
+        let mut matcher = Self::default();
+        for (index, rule) in rules.iter().enumerate() {
+            match &rule.action {
+                Action::Filesystem { path, .. } => matcher.filesystems.push((path.clone(), index)),
+                action => matcher.insert(action.pattern(), index),
+            }
+        }
+        // Longest path first, so that the most specific filesystem rule is found first; ties by precedence.
+        matcher.filesystems.sort_by_key(|(path, index)| (usize::MAX - path.len(), *index));
+        matcher
+    }
+
+    fn insert(&mut self, pattern: &str, index: RuleIndex) {
+        let last = pattern.rsplit('/').next().unwrap_or_default();
+        if last.contains('*') {
+            self.any_last_segment = true;
+        } else {
+            self.last_segments.insert(last.to_owned());
+        }
+        if pattern.contains('*') {
+            let node = self.globs.descend(segments(pattern));
+            node.rule.get_or_insert(index);
+        } else {
+            self.exact.entry(pattern.to_owned()).or_insert(index);
+        }
+    }
+
+    /// Whether a path with this last segment could match at all; `false` needs no resolution of the path.
+    pub fn could_match(&self, last_segment: &str) -> bool {
+        self.any_last_segment || self.last_segments.contains(last_segment)
+    }
+
+    /// The file or redirect rule for an absolute, canonical path.
+    pub fn lookup(&self, path: &str) -> Option<RuleIndex> {
+        let exact = self.exact.get(path).copied();
+        let parts: Vec<&str> = segments(path).collect();
+        let mut best = exact;
+        self.globs.collect(&parts, &mut best);
+        best
+    }
+
+    /// Whether there is any filesystem rule.
+    pub fn has_filesystems(&self) -> bool {
+        !self.filesystems.is_empty()
+    }
+
+    /// The filesystem rules whose path is `path` or above it, most specific first.
+    pub fn filesystems<'a>(&'a self, path: &'a str) -> impl Iterator<Item = RuleIndex> + 'a {
+        self.filesystems.iter().filter(move |(top, _)| is_below(path, top)).map(|(_, index)| *index)
+    }
+}
+
+/// Whether `path` is `top` or lies below it.
+pub fn is_below(path: &str, top: &str) -> bool {
+    top == "/" || path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|segment| !segment.is_empty())
+}
+
+impl Node {
+    fn descend<'a>(&mut self, mut rest: impl Iterator<Item = &'a str>) -> &mut Node {
+        let Some(segment) = rest.next() else { return self };
+        let child = match segment {
+            "**" => &mut **self.any_depth.get_or_insert_default(),
+            wild if wild.contains('*') => {
+                let wanted = Wildcard::new(wild);
+                let at = self.wild.iter().position(|(known, _)| *known == wanted).unwrap_or_else(|| {
+                    self.wild.push((wanted, Node::default()));
+                    self.wild.len() - 1
+                });
+                &mut self.wild[at].1
+            }
+            literal => self.literal.entry(literal.to_owned()).or_default(),
+        };
+        child.descend_boxed(&mut rest)
+    }
+
+    // Recursion through a trait object keeps the iterator type from growing with each level.
+    fn descend_boxed(&mut self, rest: &mut dyn Iterator<Item = &str>) -> &mut Node {
+        self.descend(rest)
+    }
+
+    fn collect(&self, parts: &[&str], best: &mut Option<RuleIndex>) {
+        if let Some(deep) = &self.any_depth {
+            // `**` stands for any number of segments, none included.
+            for skip in 0..=parts.len() {
+                deep.collect(&parts[skip..], best);
+            }
+        }
+        let Some((first, rest)) = parts.split_first() else {
+            if let Some(rule) = self.rule {
+                *best = Some(best.map_or(rule, |known| known.min(rule)));
+            }
+            return;
+        };
+        if let Some(next) = self.literal.get(*first) {
+            next.collect(rest, best);
+        }
+        for (_, next) in self.wild.iter().filter(|(wild, _)| wild.matches(first)) {
+            next.collect(rest, best);
+        }
+    }
+}
+
+impl Wildcard {
+    fn new(segment: &str) -> Self {
+        Self(segment.split('*').map(str::to_owned).collect())
+    }
+
+    fn matches(&self, segment: &str) -> bool {
+        let [first, middle @ .., last] = self.0.as_slice() else { return false };
+        let Some(mut rest) = segment.strip_prefix(first.as_str()) else { return false };
+        for piece in middle {
+            match rest.find(piece.as_str()) {
+                Some(at) => rest = &rest[at + piece.len()..],
+                None => return false,
+            }
+        }
+        rest.ends_with(last.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::model::{FilesystemType, Target};
+    use proptest::prelude::*;
+
+    fn redirects(patterns: &[&str]) -> Matcher {
+        let rule = |from: &&str| Rule {
+            source: "test".into(),
+            action: Action::Redirect { from: (*from).into(), target: Target::To("/dev/null".into()) },
+        };
+        Matcher::compile(&patterns.iter().map(rule).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_first_of_several_matching_rules_wins() {
+        let matcher = redirects(&["/proc/*/x", "/proc/self/x", "/proc/**"]);
+        assert_eq!(matcher.lookup("/proc/self/x"), Some(0));
+        assert_eq!(matcher.lookup("/proc/self/y"), Some(2));
+        assert_eq!(matcher.lookup("/sys/self/y"), None);
+    }
+
+    #[test]
+    fn double_star_spans_any_number_of_segments() {
+        let matcher = redirects(&["/sys/fs/cgroup/**/cpuacct.usage_percpu"]);
+        for path in ["/sys/fs/cgroup/cpuacct.usage_percpu", "/sys/fs/cgroup/cpu/a/b/cpuacct.usage_percpu"] {
+            assert_eq!(matcher.lookup(path), Some(0), "{path}");
+        }
+        assert_eq!(matcher.lookup("/sys/fs/cgroup/cpu/cpuacct.usage"), None);
+    }
+
+    #[test]
+    fn the_most_specific_filesystem_rule_comes_first() {
+        let rule = |path: &str| Rule {
+            source: "test".into(),
+            action: Action::Filesystem { path: path.into(), report_as: FilesystemType::Ext4 },
+        };
+        let matcher = Matcher::compile(&[rule("/"), rule("/var/lib")]);
+        assert_eq!(matcher.filesystems("/var/lib/kubelet").collect::<Vec<_>>(), [1, 0]);
+        assert_eq!(matcher.filesystems("/var/library").collect::<Vec<_>>(), [0]);
+    }
+
+    fn segment() -> impl Strategy<Value = String> {
+        prop_oneof![3 => "[ab]{1,3}", 1 => Just("**".to_owned()), 2 => "[ab]{0,2}\\*[ab]{0,2}", 1 => "\\*[ab]\\*"]
+    }
+
+    proptest! {
+        /// globset, the field's glob library, is the oracle for what a pattern means.
+        #[test]
+        fn globs_mean_what_globset_says(
+            pattern in prop::collection::vec(segment(), 1..5),
+            path in prop::collection::vec("[ab]{1,4}", 1..6),
+        ) {
+            let (pattern, path) = (format!("/{}", pattern.join("/")), format!("/{}", path.join("/")));
+            // A trailing `**` matches its own directory here and not in globset: see the test above for ours.
+            prop_assume!(!pattern.ends_with("**"));
+            let oracle = globset::GlobBuilder::new(&pattern).literal_separator(true).build().unwrap().compile_matcher();
+            prop_assert_eq!(redirects(&[&pattern]).lookup(&path).is_some(), oracle.is_match(&path), "{} {}", pattern, path);
+        }
+
+        /// The quick look at the last segment never rejects a path that a rule matches.
+        #[test]
+        fn the_quick_reject_is_never_wrong(
+            pattern in prop::collection::vec(segment(), 1..5),
+            path in prop::collection::vec("[ab]{1,4}", 1..6),
+        ) {
+            let (pattern, last) = (format!("/{}", pattern.join("/")), path[path.len() - 1].clone());
+            let matcher = redirects(&[&pattern]);
+            let hit = matcher.lookup(&format!("/{}", path.join("/"))).is_some();
+            prop_assert!(!hit || matcher.could_match(&last));
+        }
+    }
+}

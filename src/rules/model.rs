@@ -1,0 +1,164 @@
+//! The rule set and the k3s settings as they travel through the rule table: plain data, no behaviour beyond bounds.
+
+use serde::{Deserialize, Serialize};
+
+/// What the controller publishes: every rule in force on this node, highest precedence first, and the k3s settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DesiredDocument {
+    /// Rules in order of precedence: where several match a path, the first wins.
+    pub rules: Vec<Rule>,
+    /// Settings that become k3s flags.
+    pub k3s: K3sSettings,
+    /// Which means the rules may use.
+    pub interception: Interception,
+}
+
+/// One rule and the SandboxConfig that it came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rule {
+    /// `metadata.name` of the SandboxConfig, or `file:NAME` for `sandbar run -f`.
+    pub source: String,
+    /// What is to be seen.
+    pub action: Action,
+}
+
+/// What a rule makes a tracee see.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Action {
+    /// A file whose content is `value`, whether or not the kernel has one there.
+    #[serde(rename_all = "camelCase")]
+    File {
+        /// Absolute path, no wildcards.
+        path: String,
+        /// The bytes a reader gets.
+        value: String,
+        /// Whether writes are taken.
+        access: Access,
+    },
+    /// Path syscalls on a match act on another file instead.
+    #[serde(rename_all = "camelCase")]
+    Redirect {
+        /// Absolute path or glob (`*` inside a segment, `**` for any number of segments).
+        from: String,
+        /// Where the call goes.
+        target: Target,
+    },
+    /// `statfs` below `path`, on the filesystem that `path` lies on, reports another type.
+    #[serde(rename_all = "camelCase")]
+    Filesystem {
+        /// Absolute path, no wildcards.
+        path: String,
+        /// The type that is reported.
+        report_as: FilesystemType,
+    },
+}
+
+/// Where a redirect leads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Target {
+    /// An absolute path in the supervisor's own mount namespace.
+    To(String),
+    /// The name of a real file beside the match.
+    Sibling(String),
+}
+
+/// Whether a fake file takes writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Access {
+    /// Writable opens fail with EACCES, as for a 0444 sysctl.
+    #[default]
+    ReadOnly,
+    /// A written value is what the next reader gets.
+    ReadWrite,
+}
+
+/// Filesystem types that a rule may report. Kernel pseudo-filesystems are left out on purpose: claiming procfs or
+/// cgroupfs for an object that is neither would defeat runc's hardening checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum FilesystemType {
+    Ext4,
+    Xfs,
+    Btrfs,
+    Tmpfs,
+    Overlay,
+}
+
+impl FilesystemType {
+    /// The `f_type` magic of statfs(2), from linux/magic.h.
+    pub fn magic(self) -> i64 {
+        match self {
+            Self::Ext4 => 0xEF53,
+            Self::Xfs => 0x5846_5342,
+            Self::Btrfs => 0x9123_683E,
+            Self::Tmpfs => 0x0102_1994,
+            Self::Overlay => 0x794C_7630,
+        }
+    }
+}
+
+/// Which means may serve rules (`spec.interception`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum Interception {
+    #[default]
+    Auto,
+    Trace,
+    Mount,
+}
+
+/// Settings that become k3s flags; `None` leaves k3s's default (or its config file) in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct K3sSettings {
+    /// `--flannel-backend`.
+    pub flannel_backend: Option<Sourced<String>>,
+    /// `--snapshotter`.
+    pub snapshotter: Option<Sourced<String>>,
+    /// Further flags, as they stand on the command line.
+    pub extra_args: Option<Sourced<Vec<String>>>,
+    /// Whether a changed setting restarts k3s by itself.
+    pub restart_policy: RestartPolicy,
+}
+
+/// A value and the SandboxConfig that set it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Sourced<T> {
+    pub value: T,
+    pub source: String,
+}
+
+/// When changed k3s settings take effect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RestartPolicy {
+    /// k3s is restarted with them at once.
+    #[default]
+    Automatic,
+    /// They wait for `sandbar restart`.
+    Manual,
+}
+
+impl Action {
+    /// `File`, `Redirect` or `Filesystem`, as `sandbar rules` prints it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::File { .. } => "File",
+            Self::Redirect { .. } => "Redirect",
+            Self::Filesystem { .. } => "Filesystem",
+        }
+    }
+
+    /// The path or glob that the rule is about.
+    pub fn pattern(&self) -> &str {
+        match self {
+            Self::File { path, .. } | Self::Filesystem { path, .. } => path,
+            Self::Redirect { from, .. } => from,
+        }
+    }
+}
