@@ -2,4 +2,11 @@
 
 #![allow(unsafe_code)]
 
+pub mod memory;
+pub mod process;
+pub mod ptrace;
+pub mod seccomp;
 pub mod shared;
+pub mod signal;
+pub mod spawn;
+pub mod wait;
