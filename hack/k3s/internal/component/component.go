@@ -5,6 +5,7 @@ package component
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"runtime/debug"
 
@@ -44,6 +45,13 @@ func Stopping() {
 			exit(code)
 		}
 	}
+}
+
+// Quiet drops what the components' leftovers, which lose their datastore now, still log.
+func Quiet() {
+	klog.Flush()
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
 }
 
 // parse reads a component's flags like its own command would.

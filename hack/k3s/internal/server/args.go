@@ -45,6 +45,8 @@ func (f files) apiServerArgs(c *Config) []string {
 		"client-ca-file":                     f.tls("client-ca.crt"),
 		"enable-admission-plugins":           "NodeRestriction",
 		"profiling":                          "false",
+		// k3s leaves its open watches behind when it ends; without this we would wait for them.
+		"shutdown-watch-termination-grace-period": "1s",
 		"tls-cipher-suites": "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384," +
 			"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256," +
 			"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305,TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305",

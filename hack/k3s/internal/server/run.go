@@ -22,7 +22,7 @@ import (
 const (
 	kineStart       = 60 * time.Second
 	controllersStop = 5 * time.Second
-	apiServerStop   = 10 * time.Second
+	apiServerStop   = 6 * time.Second
 	kineStop        = 5 * time.Second
 )
 
@@ -145,7 +145,12 @@ func (p *parts) run(ctx context.Context, f files, c *Config, db *kine.Process, u
 		}()
 		running = append(running, part{name, cancel, done, grace})
 	}
-	defer func() { stop(running, db) }()
+	graceful := true
+	defer func() {
+		if graceful {
+			stop(running, db)
+		}
+	}()
 
 	start("apiserver", apiServerStop, p.api.Run)
 	ready := make(chan error, 1)
@@ -160,6 +165,7 @@ func (p *parts) run(ctx context.Context, f files, c *Config, db *kine.Process, u
 		case err := <-failed:
 			return err
 		case err := <-db.Done:
+			graceful = false // nothing can be saved any more: end at once
 			return fmt.Errorf("kine %s", kine.Ended(err))
 		case err := <-ready:
 			if err != nil {
@@ -198,6 +204,7 @@ func stop(running []part, db *kine.Process) {
 		}
 		running = running[:i]
 	}
+	component.Quiet()
 	db.Stop(kineStop)
 }
 
