@@ -5,8 +5,6 @@ use crate::sys::ptrace::Registers;
 
 /// Code segment of 32-bit user code (Linux's __USER32_CS).
 const USER32_CS: u64 = 0x23;
-/// Both `syscall` and `int 0x80` are two bytes long.
-const SYSCALL_INSTRUCTION: u64 = 2;
 
 /// A trapped call.
 #[derive(Clone, Copy, Debug)]
@@ -66,10 +64,10 @@ pub fn replaced(saved: &Registers, abi: Abi, number: u64, args: [u64; 6]) -> Reg
     regs
 }
 
-/// At a call's exit: go back to the instruction and run another call.
-pub fn again(saved: &Registers, abi: Abi, number: u64, args: [u64; 6]) -> Registers {
+/// At a call's exit: go to the system call instruction at `site` and run another call.
+pub fn again(saved: &Registers, abi: Abi, site: u64, number: u64, args: [u64; 6]) -> Registers {
     let mut regs = *saved;
-    regs.rip = regs.rip.wrapping_sub(SYSCALL_INSTRUCTION);
+    regs.rip = site;
     regs.rax = number;
     set_args(&mut regs, abi, args);
     regs

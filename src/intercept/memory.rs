@@ -8,6 +8,11 @@ const PAGE: u64 = 4096;
 /// Most paths are shorter; a first read of this size saves copying a page.
 const FIRST_READ: u64 = 256;
 
+/// `syscall`, `int 0x80`, `sysenter`.
+const SYSCALL_INSTRUCTIONS: [[u8; 2]; 3] = [[0x0f, 0x05], [0xcd, 0x80], [0x0f, 0x34]];
+/// Pages of the vDSO that are looked through.
+const VDSO_PAGES: u64 = 4;
+
 /// How tracee memory is reached; found by probing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -43,6 +48,11 @@ pub enum Job {
         /// Candidates, most specific first: the real type, and the one to report.
         candidates: Vec<(i64, i64)>,
     },
+    /// Find a system call instruction, best the one before `after`.
+    Site {
+        /// The address behind the call that was made.
+        after: u64,
+    },
     /// Clear CLONE_UNTRACED in a `struct clone_args`.
     StripUntraced {
         /// Its address.
@@ -57,6 +67,8 @@ pub enum Done {
     Inputs(Option<Vec<u8>>, Option<u64>),
     /// Whether the memory could be reached.
     Reached(bool),
+    /// The address of a system call instruction, if any was found.
+    Site(Option<u64>),
 }
 
 impl Job {
@@ -70,6 +82,7 @@ impl Job {
             }
             Self::Write { at, bytes } => Done::Reached(memory.write(*at, bytes)),
             Self::PatchType { at, width, candidates } => Done::Reached(memory.patch(*at, *width, candidates)),
+            Self::Site { after } => Done::Site(memory.site(*after)),
             Self::StripUntraced { at } => Done::Reached(memory.strip_untraced(*at)),
         }
     }
@@ -152,6 +165,24 @@ impl Memory {
         }
     }
 
+    /// gVisor's systrap platform (until December 2025 in traced threads too) replaces the instruction that a call was
+    /// made with by a jump; the vDSO has others.
+    fn site(&self, after: u64) -> Option<u64> {
+        let mut instruction = [0; 2];
+        let before = after.checked_sub(2)?;
+        if self.read(before, &mut instruction) && SYSCALL_INSTRUCTIONS.contains(&instruction) {
+            return Some(before);
+        }
+        let start = vdso(&std::fs::read(format!("/proc/{}/auxv", self.tid)).ok()?)?;
+        (0..VDSO_PAGES).find_map(|page| {
+            let page_at = start.checked_add(page * PAGE)?;
+            let mut code = vec![0; PAGE as usize];
+            let readable = self.read(page_at, &mut code);
+            let at = code.windows(2).position(|pair| readable && pair == SYSCALL_INSTRUCTIONS[0])?;
+            Some(page_at + at as u64)
+        })
+    }
+
     fn strip_untraced(&self, at: u64) -> bool {
         let Some(flags) = self.word(at) else { return false };
         let stripped = flags & !(libc::CLONE_UNTRACED as u64);
@@ -159,9 +190,27 @@ impl Memory {
     }
 }
 
+/// The vDSO's address, from /proc/PID/auxv of a 64-bit process. gVisor's maps do not name it.
+fn vdso(auxv: &[u8]) -> Option<u64> {
+    let (words, _) = auxv.as_chunks::<8>();
+    let (pairs, _) = words.as_chunks::<2>();
+    let entry = pairs.iter().find(|[key, _]| u64::from_ne_bytes(*key) == libc::AT_SYSINFO_EHDR)?;
+    Some(u64::from_ne_bytes(entry[1]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_vdso_has_a_system_call_instruction() {
+        let nowhere = Job::Site { after: 2 }.run(Access::ProcessVm, me());
+        assert!(matches!(nowhere, Done::Site(Some(_))), "{nowhere:?}");
+        assert_eq!(
+            vdso("7ffe1000-7ffe3000 r-xp 00000000 00:00 0    [vdso]\n"),
+            Some((0x7ffe_1000, 0x7ffe_3000))
+        );
+    }
 
     fn me() -> Tid {
         std::process::id() as Tid

@@ -56,6 +56,14 @@ pub(super) struct Fill {
     pub writer: Option<(String, String)>,
 }
 
+/// A call that a tracee is made to run.
+pub(super) struct Injection {
+    number: u64,
+    args: [u64; 6],
+    /// It is the tracee's own call, which the filter stops once more.
+    own: bool,
+}
+
 /// What follows a job on tracee memory.
 pub(super) enum Parked {
     /// The path of a trapped call was read.
@@ -64,6 +72,8 @@ pub(super) enum Parked {
     Answered { regs: Registers },
     /// The new path was written to the scratch page.
     PathWritten { saved: Registers, call: Call, scratch: u64 },
+    /// A call is to be made at the instruction that was looked for.
+    Inject { saved: Registers, injection: Injection, step: Step },
     /// The exit's result was patched; run on.
     Run,
 }
@@ -84,10 +94,32 @@ impl Tracer {
         self.resume_with(tid, regs);
     }
 
-    /// Starts another call at an exit stop, and waits for its exit.
-    fn inject(&mut self, tid: Tid, regs: &Registers, saved: Registers, step: Step) {
-        self.pending.insert(tid, Pending { saved, entries: 1, step });
-        self.resume_with(tid, regs);
+    /// At an exit stop: starts another call and waits for its exit.
+    fn inject(&mut self, tid: Tid, saved: Registers, injection: Injection, step: Step) {
+        self.perform(tid, Job::Site { after: saved.rip }, Parked::Inject { saved, injection, step });
+    }
+
+    fn injected(&mut self, tid: Tid, saved: Registers, site: u64, injection: &Injection, step: Step) {
+        let regs = call::again(&saved, call::abi(&saved), site, injection.number, injection.args);
+        // The tracee's own call is stopped by the filter first, unless everything stops anyway.
+        let runs_to_filter = injection.own && self.backend == Backend::SeccompTrace;
+        self.pending.insert(tid, Pending { saved, entries: u8::from(!runs_to_filter), step });
+        match ptrace::set_registers(tid, &regs) {
+            Ok(()) if runs_to_filter => self.tolerate(ptrace::cont(tid, 0)),
+            Ok(()) => self.tolerate(ptrace::cont_to_syscall(tid, 0)),
+            Err(error) => self.tolerate(Err(error)),
+        }
+    }
+
+    /// No instruction to make a call with: the step ends as well as it can.
+    fn not_injected(&mut self, tid: Tid, saved: Registers, step: Step) {
+        tracing::warn!(tid, "no system call instruction found in a tracee");
+        let result = match step {
+            Step::Flags { fd } => fd,
+            Step::Unmap { result } => result,
+            _ => -i64::from(libc::EFAULT),
+        };
+        self.resume_with(tid, &call::finished(&saved, result));
     }
 
     fn entries_after_call(&self) -> u8 {
@@ -127,8 +159,8 @@ impl Tracer {
             }
             Step::Rewritten { scratch, .. } => {
                 let abi = call::abi(&saved);
-                let unmap = call::again(&saved, abi, abi.injected().munmap, [scratch, SCRATCH, 0, 0, 0, 0]);
-                self.inject(tid, &unmap, saved, Step::Unmap { result });
+                let (number, args) = (abi.injected().munmap, [scratch, SCRATCH, 0, 0, 0, 0]);
+                self.inject(tid, saved, Injection { number, args, own: false }, Step::Unmap { result });
             }
             Step::Unmap { result } => self.resume_with(tid, &call::finished(&saved, result)),
             Step::Type { patch } if result == 0 => self.perform(tid, patch, Parked::Run),
@@ -147,8 +179,12 @@ impl Tracer {
                 self.resume_with(tid, &call::skipped(&regs, -i64::from(libc::EFAULT)));
             }
             (Parked::PathWritten { saved, call, scratch }, _) => {
-                self.run_rewritten(tid, saved, &call, scratch)
+                self.run_rewritten(tid, saved, &call, scratch);
             }
+            (Parked::Inject { saved, injection, step }, Done::Site(Some(site))) => {
+                self.injected(tid, saved, site, &injection, step);
+            }
+            (Parked::Inject { saved, step, .. }, _) => self.not_injected(tid, saved, step),
             (Parked::Run | Parked::Decide { .. }, _) => self.resume(tid, 0),
         }
     }
@@ -158,17 +194,10 @@ impl Tracer {
         if let Some(slot) = call.syscall.path.and_then(|index| args.get_mut(index)) {
             *slot = scratch;
         }
-        let number = saved.orig_rax;
-        let regs = call::again(&saved, call.abi, number, args);
-        // Where everything is traced the entry stop is of the injected kind; otherwise the filter stops the call again.
-        let traced_entry = self.backend == Backend::PtraceSyscall;
-        let step = Step::Rewritten { scratch, entered: traced_entry };
-        self.pending.insert(tid, Pending { saved, entries: u8::from(traced_entry), step });
-        match ptrace::set_registers(tid, &regs) {
-            Ok(()) if traced_entry => self.tolerate(ptrace::cont_to_syscall(tid, 0)),
-            Ok(()) => self.tolerate(ptrace::cont(tid, 0)),
-            Err(error) => self.tolerate(Err(error)),
-        }
+        let injection = Injection { number: saved.orig_rax, args, own: true };
+        // Where everything is traced the call's entry stop is of the injected kind.
+        let step = Step::Rewritten { scratch, entered: self.backend == Backend::PtraceSyscall };
+        self.inject(tid, saved, injection, step);
     }
 
     fn fill(&mut self, tid: Tid, saved: Registers, fill: Fill, fd: i64) {
@@ -188,8 +217,8 @@ impl Tracer {
         }
         let abi = call::abi(&saved);
         let args = [fd as u64, libc::F_SETFL as u64, fill.status_flags, 0, 0, 0];
-        let regs = call::again(&saved, abi, abi.injected().fcntl, args);
-        self.inject(tid, &regs, saved, Step::Flags { fd });
+        let injection = Injection { number: abi.injected().fcntl, args, own: false };
+        self.inject(tid, saved, injection, Step::Flags { fd });
     }
 
     /// Opens the tracee's new descriptor and writes the fake into it.
