@@ -31,7 +31,8 @@ usage_error() { say "error: $1"; usage >&2; exit 2; }
 arguments=("$@")
 generation=current strict=false name='' cwd='' memory='' keep_upper=''
 envs=() binds=()
-exec 5<&0 # bash gives what it starts in the background /dev/null
+# Kept for the command: bash gives what it starts in the background /dev/null.
+{ exec 5<&0; } 2>/dev/null || exec 5</dev/null
 while (($#)); do
   case $1 in
     --strict) strict=true; shift; continue ;;
@@ -170,18 +171,19 @@ link add $host_link type veth peer name eth0 netns $scratch/netns
 address add $subnet.1/24 dev $host_link
 link set $host_link up
 BATCH
+    { nsenter --net="$scratch/netns" -- ip link set eth0 addrgenmode none || true; } 2>/dev/null && # where IPv6 is off
     nsenter --net="$scratch/netns" -- ip -batch - <<BATCH
 link set lo up
-link set eth0 addrgenmode none
 address add $subnet.2/24 dev eth0
 link set eth0 up
 route add default via $subnet.1
 BATCH
 } || die "cannot make the sandbox's network" "making network namespaces and veth links needs CAP_SYS_ADMIN and CAP_NET_ADMIN"
 
-rm -f "$root/etc/hosts" "$root/etc/hostname"
+rm -f "$root/etc/"{hosts,hostname,resolv.conf}
 printf '127.0.0.1 localhost\n::1 localhost\n%s.2 %s\n' "$subnet" "$name" >"$root/etc/hosts"
 echo "$name" >"$root/etc/hostname"
+echo "nameserver $subnet.1" >"$root/etc/resolv.conf"
 
 # ---- The bundle ------------------------------------------------------------------------------------------------------------
 
@@ -227,12 +229,16 @@ runsc_pid=$!
 exec 6>&- 7>&-
 
 # Sends a signal on to the command. One that does not heed it within the grace is killed, and its sandbox with it.
-interrupted=''
+interrupted='' grace=${SANDBAR_GVISOR_GRACE:-10}
 # shellcheck disable=SC2317
 forward() {
   interrupted=yes
   "$runsc" "${flags[@]}" kill "$name" "$1" >/dev/null 2>&1 || kill -KILL "$runsc_pid" 2>/dev/null || true
-  (sleep "${SANDBAR_GVISOR_GRACE:-10}" && kill -KILL "$runsc_pid") >/dev/null 2>&1 5<&- 9>&- &
+  (
+    sleep "$grace" </dev/null >/dev/null 2>&1
+    say "the command did not end within $grace s of a signal: killed"
+    kill -KILL "$runsc_pid"
+  ) 5<&- 9>&- &
   watchdogs+=($!)
 }
 trap 'forward INT' INT
@@ -243,7 +249,7 @@ trap 'forward HUP' HUP
 code=127
 while
   interrupted='' status=0
-  wait "$runsc_pid" || status=$?
+  wait "$runsc_pid" 2>/dev/null || status=$?
   [[ $status == 127 && $code != 127 ]] || code=$status
   [[ -n $interrupted ]]
 do :; done
