@@ -1,0 +1,14 @@
+//! The interceptor on Linux: guests that cannot tell that they are traced, and guests that get the right answers.
+
+mod common;
+
+use common::transparent::{CASES, differs};
+
+#[test]
+fn guests_behave_the_same_with_and_without() {
+    if !common::needs_root("guests_behave_the_same_with_and_without") {
+        return;
+    }
+    let different: Vec<String> = CASES.iter().filter_map(differs).collect();
+    assert!(different.is_empty(), "{} of {} differ:\n{}", different.len(), CASES.len(), different.join("\n\n"));
+}
