@@ -10,5 +10,11 @@ fn guests_behave_the_same_with_and_without() {
         return;
     }
     let different: Vec<String> = CASES.iter().filter_map(differs).collect();
-    assert!(different.is_empty(), "{} of {} differ:\n{}", different.len(), CASES.len(), different.join("\n\n"));
+    assert!(
+        different.is_empty(),
+        "{} of {} differ:\n{}",
+        different.len(),
+        CASES.len(),
+        different.join("\n\n")
+    );
 }

@@ -1,5 +1,6 @@
 //! Shared by the tests that trace real programs: building the guests, running commands with a time limit, rule files.
-#![allow(dead_code)] // Each test binary uses a part.
+#![allow(dead_code, unused_imports)] // Each test binary uses a part.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests, though no tests themselves.
 
 pub mod build;
 pub mod process;

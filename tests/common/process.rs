@@ -48,8 +48,23 @@ pub fn run_within(command: &mut Command, limit: Duration) -> Ended {
         let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
     }
     let status = waiter.join().unwrap();
-    let how = if late { format!("not ended after {limit:?}") } else { describe(status) };
+    let mut how = if late { format!("not ended after {limit:?}") } else { describe(status) };
+    if !group_ends(pid) {
+        how += ", but left processes behind";
+        let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+    }
     Ended { how, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
+}
+
+/// Whether the last process of a group ends soon, the tracing one included.
+fn group_ends(group: i32) -> bool {
+    (0..200).any(|_| {
+        let gone = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(group), None).is_err();
+        if !gone {
+            thread::sleep(Duration::from_millis(10));
+        }
+        gone
+    })
 }
 
 /// A status in words.

@@ -8,12 +8,14 @@ use super::{Ended, UNRELATED, guest, run, traced};
 pub struct Case {
     pub guest: &'static str,
     pub args: &'static [&'static str],
+    /// Started by the guest `odd`, which gives it (or sandbar) unusual things to inherit.
+    pub odd: bool,
     /// Not in gVisor, and why.
     pub linux_only: Option<&'static str>,
 }
 
 const fn case(guest: &'static str, args: &'static [&'static str]) -> Case {
-    Case { guest, args, linux_only: None }
+    Case { guest, args, odd: false, linux_only: None }
 }
 
 /// All of them.
@@ -38,6 +40,8 @@ pub const CASES: &[Case] = &[
     case("exec_errors", &[]),
     case("fds", &[]),
     case("state", &["one", "two words", ""]),
+    Case { odd: true, ..case("state", &[]) },
+    Case { odd: true, ..case("ends", &["signal", "10"]) },
     case("signals", &[]),
     case("stop", &[]),
     case("pty", &[]),
@@ -52,12 +56,26 @@ pub const CASES: &[Case] = &[
 /// Runs one case each way; a description of the first difference, if any.
 pub fn differs(case: &Case) -> Option<String> {
     let program = guest(case.guest);
-    let alone = run(Command::new(&program).args(case.args));
+    let mut plain = Command::new(&program);
+    plain.args(case.args);
+    let alone = run(&mut started(case, plain));
     let ways = [("no rules", None), ("unrelated rules", Some(UNRELATED))];
     ways.into_iter().find_map(|(name, rules)| {
-        let under = run(traced(rules, &program).args(case.args));
+        let mut traced = traced(rules, &program);
+        traced.args(case.args);
+        let under = run(&mut started(case, traced));
         (under != alone).then(|| difference(case, name, &alone, &under))
     })
+}
+
+/// The command itself, or `odd` with it as arguments.
+fn started(case: &Case, command: Command) -> Command {
+    if !case.odd {
+        return command;
+    }
+    let mut odd = Command::new(guest("odd"));
+    odd.arg(command.get_program()).args(command.get_args());
+    odd
 }
 
 fn difference(case: &Case, way: &str, alone: &Ended, under: &Ended) -> String {

@@ -60,8 +60,8 @@ int main(void)
         if (row->kind == KIND_TRUNCATE)
             good = "/no/such";
         printf("%s:", row->name);
-        printf(" %ld", make(row, good, AT_FDCWD, 0) >= 0);
-        printf(" %ld", make(row, at_edge(good, 0), AT_FDCWD, 0) >= 0);
+        printf(" %ld", make(row, good, AT_FDCWD, 0) >= 0 ? 1L : 0L);
+        printf(" %ld", make(row, at_edge(good, 0), AT_FDCWD, 0) >= 0 ? 1L : 0L);
         printf(" %ld", make(row, at_edge("/no/nul/here", 1), AT_FDCWD, 0));
         printf(" %ld", make(row, "/no/such", AT_FDCWD, 0));
         printf(" %ld", make(row, "/dev/null/x", AT_FDCWD, 0));
@@ -71,15 +71,15 @@ int main(void)
         printf(" %ld", make(row, (char *)-4096, AT_FDCWD, 0));
         printf(" %ld", make(row, (char *)0x8000000000000000, AT_FDCWD, 0));
         printf(" %ld", make(row, longest, AT_FDCWD, 0));
-        printf(" %ld", make(row, nested, AT_FDCWD, 0) >= 0);
+        printf(" %ld", make(row, nested, AT_FDCWD, 0) >= 0 ? 1L : 0L);
         printf(" %ld", make(row, "/no/\xff\xfe/utf8", AT_FDCWD, 0));
         if (row->dirfd >= 0) {
-            printf(" | %ld", make(row, good + 1, root, 0) >= 0);
+            printf(" | %ld", make(row, good + 1, root, 0) >= 0 ? 1L : 0L);
             printf(" %ld", make(row, "no/such", root, 0));
             printf(" %ld", make(row, "x", file, 0));
             printf(" %ld", make(row, "x", gone, 0));
             printf(" %ld", make(row, "x", -1, 0));
-            printf(" %ld", make(row, good, gone, 0) >= 0);
+            printf(" %ld", make(row, good, gone, 0) >= 0 ? 1L : 0L);
         }
         puts("");
     }

@@ -50,7 +50,7 @@ int main(void)
     big[size - 1] = 0;
     char *argv[] = {"name", big, 0};
     printf("too long: %ld\n", outcome(execve("/bin/true", argv, environ)));
-    printf("bad pointer: %ld\n", outcome(execve((char *)8, argv, environ)));
+    printf("bad pointer: %ld\n", outcome(syscall(SYS_execve, 8L, argv, environ)));
     const char *names[] = {"plain", "bare", "bare2", "script", "broken", "empty"};
     for (int i = 0; i < 6; i++) {
         char path[128];

@@ -9,6 +9,7 @@ static void *busy(void *unused)
     (void)unused;
     for (;;)
         touch_paths();
+    return 0;
 }
 
 static pid_t worker(int threads)
@@ -27,6 +28,7 @@ static pid_t worker(int threads)
             _exit(98);
         while (!usr1)
             touch_paths();
+        usleep(50000); /* time to be seen running */
         _exit(50 + usr1);
     }
     char byte;
