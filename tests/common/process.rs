@@ -33,6 +33,7 @@ pub fn run(command: &mut Command) -> Ended {
 /// Runs a command; one that takes longer is killed with its process group, and says so in `how`.
 pub fn run_within(command: &mut Command, limit: Duration) -> Ended {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    nix::sys::prctl::set_child_subreaper(true).unwrap();
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let pid = child.id() as i32;
     let stdout = collect(child.stdout.take().unwrap());
@@ -56,12 +57,16 @@ pub fn run_within(command: &mut Command, limit: Duration) -> Ended {
     Ended { how, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
 }
 
-/// Whether the last process of a group ends soon, the tracing one included.
+/// Whether the last process of a group ends soon, the tracing one included. Orphans come to us, to be reaped at once.
 fn group_ends(group: i32) -> bool {
-    (0..200).any(|_| {
+    (0..400).any(|_| {
+        let reap = nix::sys::wait::WaitPidFlag::WNOHANG;
+        while nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(-group), Some(reap))
+            .is_ok_and(|status| status.pid().is_some())
+        {}
         let gone = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(group), None).is_err();
         if !gone {
-            thread::sleep(Duration::from_millis(10));
+            thread::sleep(Duration::from_millis(5));
         }
         gone
     })

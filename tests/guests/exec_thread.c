@@ -1,11 +1,14 @@
 /* exec from a thread that is not the leader, while other threads sleep, spin and make trapped calls. */
 #include "guest.h"
 
+static char self[PATH_MAX]; /* /proc/self/exe is gone once the leader is */
+
 static void *busy(void *unused)
 {
     (void)unused;
     for (;;)
         touch_paths();
+    return 0;
 }
 
 static void *asleep(void *unused)
@@ -13,13 +16,14 @@ static void *asleep(void *unused)
     (void)unused;
     for (;;)
         pause();
+    return 0;
 }
 
 static void *replaces(void *round)
 {
     char *argv[] = {"exec_thread", round, 0};
     usleep(2000);
-    execv("/proc/self/exe", argv);
+    execv(self, argv);
     die("exec");
 }
 
@@ -28,6 +32,8 @@ int main(int argc, char **argv)
     int round = argc > 1 ? atoi(argv[1]) : 0;
     static char next[16];
     pthread_t thread;
+    if (readlink("/proc/self/exe", self, sizeof self - 1) < 0)
+        return 7;
     if (getpid() != syscall(SYS_gettid))
         return 9;
     if (touch_paths())
@@ -43,4 +49,5 @@ int main(int argc, char **argv)
     if (round % 2)
         pthread_exit(0); /* a leader that is a zombie already when its number is taken over */
     asleep(0);
+    return 9;
 }
