@@ -58,6 +58,7 @@ pub const CASES: &[Case] = &[
     case("fifo", &[FIFO, FIFO_TARGET]),
     case("race", &[FAKE, REDIRECT, "2"]),
     case("static_go", &[FAKE, REDIRECT, TARGET]),
+    Case { linux_only: Some("gVisor has no page faults that wait"), ..case("fuse", &[]) },
     Case {
         stdout: Some(include_str!("../guests/calls32.expected")),
         linux_only: Some("gVisor runs no 32-bit programs"),
