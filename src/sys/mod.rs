@@ -2,4 +2,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod daemon;
 pub mod shared;
+pub mod socket;
+pub mod terminal;
