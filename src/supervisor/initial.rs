@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::control::Options;
 use super::last_good::{Saved, SavedRefusal};
-use super::sources::{self, SourceError};
+use super::sources;
+use crate::api::files::LoadError;
 use crate::rules::model::{DesiredDocument, K3sSettings};
 
 /// What the supervisor starts with.
@@ -24,7 +25,7 @@ pub struct Initial {
 
 /// Decides: `--safe` takes the built-in profile alone; files given win over what was saved; else what was saved; else the
 /// built-in profile.
-pub fn choose(options: &Options, last_good: &Path) -> Result<Initial, SourceError> {
+pub fn choose(options: &Options, last_good: &Path) -> Result<Initial, LoadError> {
     if options.safe {
         let origin = "the built-in profile (--safe)".to_owned();
         return Ok(Initial { document: sources::builtin()?, origin, ..Initial::default() });
