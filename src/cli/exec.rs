@@ -58,8 +58,13 @@ pub fn run(args: Args) -> Outcome {
             other => other.failure(),
         })?;
     drop(own);
-    if !matches!(reply, Reply::Started { .. }) {
-        return Err(Failure::new(Exit::Failed, "the supervisor's answer was not understood"));
+    match reply {
+        Reply::Started { .. } => {}
+        Reply::NotStarted { message, code } => {
+            eprintln!("sandbar: {message}");
+            return Ok(code);
+        }
+        _ => return Err(Failure::new(Exit::Failed, "the supervisor's answer was not understood")),
     }
     stream.set_read_timeout(None)?;
     let running = relay.map(Relay::start).transpose()?;

@@ -153,7 +153,8 @@ fn details(status: &Status, colour: bool, lines: &mut Vec<String>) {
     if let Some(back) = &k3s.rolled_back {
         say("settings taken back:", &format!("generation {}: {}", back.generation, back.error));
     }
-    if let Some(error) = k3s.last_error.as_ref().filter(|_| k3s.rolled_back.is_none()) {
+    if let Some(error) = k3s.last_error.as_ref().filter(|_| k3s.rolled_back.is_none() && k3s.phase != "Ready")
+    {
         say("k3s last failed:", error);
     }
     if !k3s.arg_sources.is_empty() {

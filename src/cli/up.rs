@@ -67,15 +67,21 @@ pub enum ModeArg {
 impl Start {
     /// The options of a supervisor, all paths absolute; finds k3s, or fetches it.
     pub fn options(self, k3s_flags: Vec<String>) -> Result<Options, Failure> {
+        let asked = self.asked(k3s_flags)?;
+        preflight::root()?;
+        preflight::mode(asked.mode)?;
+        let k3s = super::k3s::locate(self.k3s.as_deref(), self.k3s_version.as_deref())?;
+        Ok(Options { k3s, ..asked })
+    }
+
+    /// The same without k3s.
+    fn asked(&self, k3s_flags: Vec<String>) -> Result<Options, Failure> {
         let mode = match self.mode {
             ModeArg::Auto | ModeArg::ControlPlane => Mode::ControlPlane,
             ModeArg::Node => Mode::Node,
         };
-        preflight::root()?;
-        preflight::mode(mode)?;
         let files: Result<Vec<PathBuf>, _> = self.files.iter().map(std::path::absolute).collect();
-        let k3s = super::k3s::locate(self.k3s.as_deref(), self.k3s_version.as_deref())?;
-        Ok(Options { mode, files: files?, safe: self.safe, k3s, k3s_flags })
+        Ok(Options { mode, files: files?, safe: self.safe, k3s: PathBuf::new(), k3s_flags })
     }
 
     /// Whether anything but the executable was asked for.
@@ -102,7 +108,7 @@ fn adopt(args: Args, paths: &Paths, view: &View, phases: &mut Phases) -> Result<
     let running = &view.running;
     phases.begin(&format!("Already running (supervisor pid {})", running.pid));
     if args.start.asks_for_something() || !args.k3s_flags.is_empty() {
-        let asked = args.start.options(args.k3s_flags)?;
+        let asked = args.start.asked(args.k3s_flags)?;
         let same = Options { k3s: running.options.k3s.clone(), ..asked };
         if same != running.options {
             let flags = running.options.k3s_flags.join(" ");
@@ -125,7 +131,7 @@ fn start(args: Args, paths: &Paths, phases: &mut Phases) -> Result<(), Failure> 
     let places = Places::of(&options.k3s_flags, &ConfigFile::load(&options.k3s_flags));
     preflight::directories(paths)?;
     shutdown::kill_left_over(paths);
-    preflight::ports(&places)?;
+    preflight::ports(&places, &options.k3s_flags)?;
     phases.begin("Starting the supervisor");
     spawn::supervisor(paths, &options)?;
     phases.begin("Starting k3s");

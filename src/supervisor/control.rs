@@ -12,7 +12,7 @@
 //! | `Down` | [`Reply::Done`] when stopping has begun; it is over when the lock is free |
 //! | `Exec` with stdin, stdout and stderr attached | [`Reply::Started`], then [`Reply::Exited`]; meanwhile the client may send [`ExecInput`] frames. If the client goes away, the command gets SIGHUP, then SIGKILL |
 //!
-//! Anything that fails is answered by [`Reply::Failed`]. Strings that may hold any byte (arguments, environment, paths)
+//! A command that cannot be started is answered by [`Reply::NotStarted`], anything else that fails by [`Reply::Failed`]. Strings that may hold any byte (arguments, environment, paths)
 //! travel with one character per byte, U+0000 to U+00FF.
 
 use std::ffi::{OsStr, OsString};
@@ -68,9 +68,20 @@ pub enum ExecInput {
 pub enum Reply {
     Running(Box<Running>),
     Done,
-    Started { pid: u32 },
-    Exited { code: u8 },
-    Failed { message: String },
+    Started {
+        pid: u32,
+    },
+    Exited {
+        code: u8,
+    },
+    /// The command could not be started; `code` is what a shell would exit with (126, 127).
+    NotStarted {
+        message: String,
+        code: u8,
+    },
+    Failed {
+        message: String,
+    },
 }
 
 /// How the running supervisor was started.

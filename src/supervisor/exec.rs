@@ -1,5 +1,6 @@
 //! `sandbar exec` on the supervisor's side: the command runs as a tracee, on the client's own descriptors.
 
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use nix::sys::signal::Signal;
 
 use super::control::{self, ControlError, ExecInput, ExecRequest, Reply};
 use super::process;
-use crate::intercept::{Exited, Interceptor, Launch, Launched, Session};
+use crate::intercept::{Exited, Interceptor, Launch, LaunchError, Launched, Session};
 
 /// From SIGHUP to SIGKILL for a command whose client is gone.
 const GRACE: Duration = Duration::from_secs(2);
@@ -36,7 +37,7 @@ pub fn serve(
 ) -> Result<(), ControlError> {
     let launched = match launch(interceptor, request, descriptors) {
         Ok(launched) => launched,
-        Err(message) => return control::send(stream, &Reply::Failed { message }, &[]),
+        Err(reply) => return control::send(stream, &reply, &[]),
     };
     let pid = launched.pid;
     let ended = Arc::new(AtomicBool::new(false));
@@ -64,12 +65,14 @@ fn launch(
     interceptor: &Interceptor,
     request: ExecRequest,
     descriptors: Vec<OwnedFd>,
-) -> Result<Launched, String> {
+) -> Result<Launched, Reply> {
     let Ok(stdio) = <[OwnedFd; 3]>::try_from(descriptors) else {
-        return Err("exec needs exactly three descriptors: stdin, stdout, stderr".into());
+        return Err(Reply::Failed {
+            message: "exec needs exactly three descriptors: stdin, stdout, stderr".into(),
+        });
     };
     if request.argv.is_empty() {
-        return Err("exec needs a command".into());
+        return Err(Reply::Failed { message: "exec needs a command".into() });
     }
     let launch = Launch {
         argv: request.argv.into_iter().map(control::Bytes::into_os).collect(),
@@ -80,7 +83,17 @@ fn launch(
         session: if request.terminal { Session::Terminal } else { Session::New },
         traced: true,
     };
-    interceptor.launch(launch).map_err(|error| error.to_string())
+    interceptor
+        .launch(launch)
+        .map_err(|error| Reply::NotStarted { message: error.to_string(), code: shell_code(&error) })
+}
+
+/// What a shell exits with if it cannot start a command.
+fn shell_code(error: &LaunchError) -> u8 {
+    match error {
+        LaunchError::Exec { source, .. } if source.kind() == ErrorKind::NotFound => 127,
+        _ => 126,
+    }
 }
 
 fn listen(stream: &UnixStream, pid: u32, ended: &AtomicBool) {

@@ -74,19 +74,21 @@ impl Places {
 
 /// The last value given to any of these names, as `--name=value` or `--name value`; one dash is as good as two.
 pub fn value_of(args: &[String], names: &[&str]) -> Option<String> {
+    values_of(args, names).pop()
+}
+
+/// All values given to any of these names, in order.
+pub fn values_of(args: &[String], names: &[&str]) -> Vec<String> {
     let wanted = |flag: &str| {
         let name = flag.trim_start_matches('-');
         flag.starts_with('-') && names.iter().any(|known| known.trim_start_matches('-') == name)
     };
-    let mut found = None;
-    for (index, arg) in args.iter().enumerate() {
-        match arg.split_once('=') {
-            Some((flag, value)) if wanted(flag) => found = Some(value.to_owned()),
-            None if wanted(arg) => found = args.get(index + 1).cloned().or(found),
-            _ => {}
-        }
-    }
-    found
+    let value = |(index, arg): (usize, &String)| match arg.split_once('=') {
+        Some((flag, value)) => wanted(flag).then(|| value.to_owned()),
+        None if wanted(arg) => args.get(index + 1).cloned(),
+        None => None,
+    };
+    args.iter().enumerate().filter_map(value).collect()
 }
 
 #[cfg(test)]

@@ -11,8 +11,7 @@ use serde_json::Value;
 #[derive(Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Access {
-    pub server: String,
-    /// PEM, as the two below.
+    /// PEM, as the others.
     pub authority: Vec<u8>,
     pub certificate: Vec<u8>,
     pub key: Vec<u8>,
@@ -21,7 +20,7 @@ pub struct Access {
 impl std::fmt::Debug for Access {
     /// Without the key.
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Access").field("server", &self.server).finish_non_exhaustive()
+        out.debug_struct("Access").finish_non_exhaustive()
     }
 }
 
@@ -52,7 +51,6 @@ struct NamedCluster {
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Cluster {
-    server: String,
     certificate_authority_data: Option<String>,
 }
 
@@ -82,7 +80,6 @@ fn parse(text: &str) -> Result<Access, KubeconfigError> {
         data.and_then(|data| STANDARD.decode(data).ok()).ok_or(KubeconfigError::Lacks(what))
     };
     Ok(Access {
-        server: cluster.server,
         authority: decode(cluster.certificate_authority_data, "certificate-authority-data")?,
         certificate: decode(user.client_certificate_data, "client-certificate-data")?,
         key: decode(user.client_key_data, "client-key-data")?,
@@ -147,7 +144,6 @@ current-context: default
     #[test]
     fn what_k3s_writes_is_understood_and_the_key_is_not_printed() {
         let access = parse(K3S).unwrap();
-        assert_eq!(access.server, "https://127.0.0.1:6443");
         assert_eq!((access.authority.as_slice(), access.key.as_slice()), (&b"ca"[..], &b"key"[..]));
         assert!(!format!("{access:?}").contains("107"), "{access:?}");
     }

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 
 use super::files;
 use super::flags::Mode;
-use super::k3s_config::Places;
+use super::k3s_config::{Places, values_of};
 use super::paths::Paths;
 use crate::exit::{Exit, Failure};
 
@@ -48,12 +48,13 @@ pub fn failure(error: files::FileError) -> Failure {
 }
 
 /// Checks that the ports on which k3s will listen are free. A socket that is bound but does not listen yet counts as taken.
-pub fn ports(places: &Places) -> Result<(), Failure> {
+pub fn ports(places: &Places, flags: &[String]) -> Result<(), Failure> {
+    let secure = |flag, default| component_port(flags, flag).unwrap_or(default);
     let wanted = [
         (Ipv4Addr::UNSPECIFIED, places.port, "the Kubernetes API (--https-listen-port)"),
         (Ipv4Addr::LOCALHOST, places.port.saturating_add(1), "the Kubernetes API behind k3s's own server"),
-        (Ipv4Addr::LOCALHOST, 10257, "kube-controller-manager"),
-        (Ipv4Addr::LOCALHOST, 10259, "kube-scheduler"),
+        (Ipv4Addr::LOCALHOST, secure("--kube-controller-manager-arg", 10257), "kube-controller-manager"),
+        (Ipv4Addr::LOCALHOST, secure("--kube-scheduler-arg", 10259), "kube-scheduler"),
     ];
     for (address, port, what) in wanted {
         // An error other than "in use" is k3s's to meet.
@@ -69,6 +70,15 @@ pub fn ports(places: &Places) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A component's port as given by `--kube-…-arg=secure-port=N`.
+fn component_port(flags: &[String], flag: &str) -> Option<u16> {
+    let values = values_of(flags, &[flag]);
+    values
+        .iter()
+        .rev()
+        .find_map(|value| value.trim_start_matches('-').strip_prefix("secure-port=")?.parse().ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,9 +89,16 @@ mod tests {
         let taken = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
         let port = taken.local_addr().unwrap().port();
         let places = Places { port, kubeconfig: PathBuf::new(), data: PathBuf::new() };
-        let failure = ports(&places).unwrap_err();
+        let failure = ports(&places, &[]).unwrap_err();
         assert_eq!(failure.exit, Exit::Failed);
         assert!(failure.message.contains(&format!("port {port} is taken")), "{failure}");
+    }
+
+    #[test]
+    fn a_component_that_was_moved_elsewhere_is_looked_for_there() {
+        let flags = ["--kube-scheduler-arg=v=2", "--kube-scheduler-arg", "secure-port=1"].map(str::to_owned);
+        assert_eq!(component_port(&flags, "--kube-scheduler-arg"), Some(1));
+        assert_eq!(component_port(&flags, "--kube-controller-manager-arg"), None);
     }
 
     #[test]

@@ -36,8 +36,9 @@ pub struct Client {
 }
 
 impl Client {
-    /// Trusts only what `access` names.
-    pub fn new(access: &Access) -> Result<Self, ProbeError> {
+    /// Talks to `port` on this machine, and trusts only what `access` names. The address in a kubeconfig may be that of an
+    /// earlier k3s, which another process may have taken since.
+    pub fn new(access: &Access, port: u16) -> Result<Self, ProbeError> {
         let certificate = Certificate::from_pem(&access.certificate)?;
         let identity = ClientCert::new_with_certs(&[certificate], PrivateKey::from_pem(&access.key)?);
         let authority = Certificate::from_pem(&access.authority)?;
@@ -53,7 +54,7 @@ impl Client {
             .http_status_as_error(false)
             .max_idle_connections(1)
             .build();
-        Ok(Self { agent: config.into(), server: access.server.clone() })
+        Ok(Self { agent: config.into(), server: format!("https://127.0.0.1:{port}") })
     }
 
     /// `Ok` if the API server says that it is ready.
@@ -68,9 +69,12 @@ impl Client {
     }
 }
 
-/// Asks once.
-pub fn ready(kubeconfig: &Path) -> Result<(), ProbeError> {
-    Client::new(&kubeconfig::read(kubeconfig)?)?.ready()
+/// A run of k3s to be watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Target {
+    pub run: u64,
+    pub port: u16,
 }
 
 /// A change of readiness of one run of k3s.
@@ -87,7 +91,7 @@ pub struct Prober(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    run: Mutex<Option<u64>>,
+    target: Mutex<Option<Target>>,
     changed: Condvar,
 }
 
@@ -97,9 +101,9 @@ impl Prober {
         let prober = Self::default();
         let watching = prober.clone();
         let forever = move || loop {
-            let run = watching.next_run(None);
+            let target = watching.next();
             // A panic in a library must not end the watch.
-            let watch = std::panic::AssertUnwindSafe(|| watching.watch(run, &kubeconfig, &tell));
+            let watch = std::panic::AssertUnwindSafe(|| watching.watch(target, &kubeconfig, &tell));
             if std::panic::catch_unwind(watch).is_err() {
                 std::thread::sleep(WHILE_READY);
             }
@@ -109,28 +113,28 @@ impl Prober {
     }
 
     /// Which run to ask; none while k3s is down.
-    pub fn set_run(&self, run: Option<u64>) {
-        *lock(&self.0.run) = run;
+    pub fn set(&self, target: Option<Target>) {
+        *lock(&self.0.target) = target;
         self.0.changed.notify_all();
     }
 
-    /// Waits until there is a run other than `old`.
-    fn next_run(&self, old: Option<u64>) -> u64 {
-        let mut run = lock(&self.0.run);
+    /// Waits until there is something to ask.
+    fn next(&self) -> Target {
+        let mut target = lock(&self.0.target);
         loop {
-            match *run {
-                Some(new) if Some(new) != old => return new,
-                _ => run = self.0.changed.wait(run).unwrap_or_else(PoisonError::into_inner),
+            match *target {
+                Some(target) => return target,
+                None => target = self.0.changed.wait(target).unwrap_or_else(PoisonError::into_inner),
             }
         }
     }
 
-    fn watch(&self, run: u64, kubeconfig: &Path, tell: &impl Fn(Change)) {
+    fn watch(&self, target: Target, kubeconfig: &Path, tell: &impl Fn(Change)) {
+        let connect = || Client::new(&kubeconfig::read(kubeconfig).ok()?, target.port).ok();
         let (mut client, mut ready, mut failures) = (None, false, 0);
-        while *lock(&self.0.run) == Some(run) {
+        while *lock(&self.0.target) == Some(target) {
             // A new k3s may have written a new kubeconfig, so a client that fails is made anew.
-            client = client
-                .or_else(|| kubeconfig::read(kubeconfig).ok().and_then(|access| Client::new(&access).ok()));
+            client = client.or_else(connect);
             let good = client.as_ref().is_some_and(|client| client.ready().is_ok());
             if good {
                 failures = 0;
@@ -140,15 +144,15 @@ impl Prober {
             }
             if good != ready && (good || failures >= FAILURES) {
                 ready = good;
-                tell(Change { run, ready });
+                tell(Change { run: target.run, ready });
             }
-            self.pause(run, if ready { WHILE_READY } else { WHILE_STARTING });
+            self.pause(target, if ready { WHILE_READY } else { WHILE_STARTING });
         }
     }
 
-    fn pause(&self, run: u64, time: Duration) {
-        let guard = lock(&self.0.run);
+    fn pause(&self, target: Target, time: Duration) {
+        let guard = lock(&self.0.target);
         // Whether it was the time or a new run that ended the wait makes no difference.
-        let _ = self.0.changed.wait_timeout_while(guard, time, |now| *now == Some(run));
+        let _ = self.0.changed.wait_timeout_while(guard, time, |now| *now == Some(target));
     }
 }

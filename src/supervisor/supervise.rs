@@ -13,11 +13,12 @@ use super::clock;
 use super::control::Options;
 use super::controller_keeper::ControllerKeeper;
 use super::controller_process::News;
+use super::k3s_config::{ConfigFile, Places};
 use super::k3s_process;
 use super::last_good::{Saved, SavedRefusal};
 use super::lifecycle::{Input, Lifecycle, Output, Phase, Plan};
 use super::paths::Paths;
-use super::probe::{Change, Prober};
+use super::probe::{Change, Prober, Target};
 use super::process::{self, End, Running, SharedLog};
 use super::server::Order;
 use super::shutdown;
@@ -139,7 +140,7 @@ impl Supervisor {
             Event::Version(version) => self.reporter.document.k3s.version = version,
             Event::K3s { run, end } if self.is_current(run) => {
                 self.k3s = None;
-                self.prober.set_run(None);
+                self.prober.set(None);
                 self.feed(Input::Exited { error: k3s_process::explain(&end) });
             }
             Event::K3s { .. } => {}
@@ -216,7 +217,9 @@ impl Supervisor {
         self.reporter.note("K3sStarted", format!("pid {}: {}", running.pid, flags_of(plan).join(" ")));
         self.reporter.document.k3s.started_at = Some(clock::now());
         self.k3s = Some(running);
-        self.prober.set_run(Some(run));
+        let args = flags_of(plan);
+        let port = Places::of(&args, &ConfigFile::load(&args)).port;
+        self.prober.set(Some(Target { run, port }));
         self.find_version();
         Ok(())
     }
