@@ -3,6 +3,7 @@
 //! Two processes: this one stays what the caller started (its exit code, its job control); a second one traces and
 //! lives until the last process of the tree has ended, so that a daemon started by the command goes on.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -16,6 +17,8 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
+use crate::api;
+use crate::controller::build;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::intercept::{Backend, Exited, Interceptor, Launch, LaunchError, Launched, Session};
 use crate::rules::model::DesiredDocument;
@@ -77,11 +80,8 @@ pub fn run(args: Args) -> Outcome {
 }
 
 fn document(files: &[PathBuf]) -> Result<DesiredDocument, Failure> {
-    let mut document = DesiredDocument::default();
-    for file in files {
-        let text = std::fs::read_to_string(file)?;
-        document = serde_saphyr::from_str(&text).map_err(|e| Failure::new(Exit::Usage, e.to_string()))?;
-    }
+    let configs = api::load_files(files).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+    let (document, _) = build::desired(&configs, &BTreeMap::new());
     Ok(document)
 }
 
