@@ -7,6 +7,7 @@ pub mod memory;
 pub mod process;
 pub mod ptrace;
 pub mod seccomp;
+pub mod inherited;
 pub mod shared;
 pub mod signal;
 pub mod socket;
