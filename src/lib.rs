@@ -7,7 +7,9 @@
 //! | [`controller`] | SandboxConfigs to rule table to status |
 //! | [`doctor`] | probes of the environment |
 //! | [`exit`] | exit codes and failures |
+//! | [`fetch`] | downloads, verified and resumed |
 //! | [`intercept`] | the tracer and its answers |
+//! | [`k3s`] | the k3s command: found or fetched |
 //! | [`rules`] | rules, matching, the shared tables |
 //! | [`supervisor`] | the daemon that runs k3s |
 //! | [`sys`] | the only unsafe code |
@@ -17,7 +19,9 @@ pub mod cli;
 pub mod controller;
 pub mod doctor;
 pub mod exit;
+pub mod fetch;
 pub mod intercept;
+pub mod k3s;
 pub mod rules;
 pub mod supervisor;
 pub mod sys;
