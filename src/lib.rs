@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`api`] | the SandboxConfig resource |
+//! | [`bounded`] | other programs, run with a bound |
 //! | [`cli`] | the command line, one verb per file |
 //! | [`controller`] | SandboxConfigs to rule table to status |
 //! | [`doctor`] | probes of the environment |
@@ -15,6 +16,7 @@
 //! | [`sys`] | the only unsafe code |
 
 pub mod api;
+pub mod bounded;
 pub mod cli;
 pub mod controller;
 pub mod doctor;

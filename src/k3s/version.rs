@@ -1,11 +1,12 @@
 //! What `k3s --version` says.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use super::Error;
+use crate::bounded;
 
 /// A slow disk under gVisor needs seconds to page in a 70 MB binary; a hang must still end.
 const PROBE_LIMIT: Duration = Duration::from_secs(30);
@@ -39,40 +40,11 @@ pub fn probe(path: &Path) -> Result<Version, Error> {
 }
 
 fn run(path: &Path) -> io::Result<String> {
-    let mut child = spawn(path)?;
-    let deadline = Instant::now() + PROBE_LIMIT;
-    // A version is far smaller than a pipe's buffer, so the child never blocks on us not reading yet.
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        if Instant::now() > deadline {
-            child.kill()?;
-            child.wait()?;
-            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer in {PROBE_LIMIT:?}")));
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    let mut output = String::new();
-    if let Some(stdout) = child.stdout.take() {
-        stdout.take(64 << 10).read_to_string(&mut output)?;
-    }
-    if status.success() { Ok(output) } else { Err(io::Error::other(format!("it ended with {status}"))) }
-}
-
-/// A file just written is "busy" while another thread's fork still holds it open for writing: wait a moment.
-fn spawn(path: &Path) -> io::Result<std::process::Child> {
-    let mut tries = 0;
-    loop {
-        let mut command = Command::new(path);
-        command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        match command.spawn() {
-            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && tries < 50 => {
-                tries += 1;
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            other => return other,
-        }
+    let ran = bounded::run(Command::new(path).arg("--version"), PROBE_LIMIT)?;
+    if ran.status.success() {
+        Ok(ran.stdout)
+    } else {
+        Err(io::Error::other(format!("it ended with {}", ran.status)))
     }
 }
 
