@@ -133,7 +133,7 @@ pub fn try_all() -> Abilities {
         pid_namespace: namespace(libc::CLONE_NEWPID),
         net_namespace: namespace(libc::CLONE_NEWNET),
         ipc_uts_namespace: namespace(libc::CLONE_NEWIPC | libc::CLONE_NEWUTS),
-        cgroup_namespace: namespace(libc::CLONE_NEWCGROUP),
+        cgroup_namespace: tried(probe::cgroup_namespace()),
         join_pid_namespace: tried(probe::join_pid_namespace()),
         mount_tmpfs: on_scratch(scratch, |scratch| probe::tmpfs(&scratch.c("target")?, false)),
         mount_in_user_namespace: on_scratch(scratch, |scratch| probe::tmpfs(&scratch.c("target")?, true)),

@@ -1,7 +1,7 @@
 //! Capability and securebits numbers by name.
 
 /// In the order of their numbers, linux/capability.h.
-const NAMES: [&str; 41] = [
+pub const NAMES: [&str; 41] = [
     "CHOWN",
     "DAC_OVERRIDE",
     "DAC_READ_SEARCH",

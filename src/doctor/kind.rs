@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::parse::mountinfo;
 use super::raw::Raw;
 
 /// The date that every gVisor reports as its kernel's build date.
@@ -80,8 +81,12 @@ pub fn identify(raw: &Raw) -> Identity {
     if wsl {
         signs.push("/proc/version names Microsoft".to_owned());
     }
+    // gVisor passes the CPU's flag through; that alone names nothing.
+    let hypervisor = hypervisor.filter(|name| gvisor.is_none() || name != "unknown");
     let kind = match () {
         () if gvisor.is_some() => SandboxKind::Gvisor,
+        // An image unpacked onto a disk keeps its engine's marks; a container's root is no block device of a micro-VM.
+        () if micro && on_block_device(raw) => SandboxKind::MicroVm,
         () if container.is_some() => SandboxKind::Container,
         () if wsl => SandboxKind::Wsl,
         () if micro => SandboxKind::MicroVm,
@@ -110,6 +115,11 @@ fn gvisor_signs(raw: &Raw) -> Vec<String> {
 
 fn generation(release: &str) -> Generation {
     if release.starts_with("4.4.") || release == "4.4" { Generation::Old } else { Generation::Current }
+}
+
+fn on_block_device(raw: &Raw) -> bool {
+    let mounts = mountinfo::parse(&raw.mountinfo);
+    mountinfo::mount_of(&mounts, "/").is_some_and(|root| root.source.starts_with("/dev/"))
 }
 
 fn container(raw: &Raw, signs: &mut Vec<String>) -> Option<&'static str> {
@@ -209,6 +219,9 @@ mod tests {
         let cmdline = "console=ttyS0 reboot=k panic=1 pci=off virtio_mmio.device=4K@0xd0000000:5".to_owned();
         let micro = Raw { cpuinfo: flags.clone(), cmdline, ..linux.clone() };
         assert_eq!(identify(&micro).kind, SandboxKind::MicroVm);
+        let mut unpacked = Raw { mountinfo: fixtures::LINUX_V1_MOUNTINFO.to_owned(), ..micro };
+        unpacked.marks.push("/.dockerenv".to_owned());
+        assert_eq!(identify(&unpacked).kind, SandboxKind::MicroVm);
         let qemu = Raw { cpuinfo: flags, dmi: "QEMU Standard PC (Q35 + ICH9, 2009)".to_owned(), ..linux };
         let machine = identify(&qemu);
         assert_eq!(

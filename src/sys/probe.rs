@@ -117,6 +117,18 @@ pub fn unshare(flags: i32) -> Attempt {
     unsafe { in_child(|| code(libc::unshare(flags))) }
 }
 
+/// Whether a child may have a cgroup namespace of its own. gVisor says yes to the call where it has none, so the
+/// namespace's file is looked for too.
+pub fn cgroup_namespace() -> Attempt {
+    // SAFETY: two system calls, one on a constant path.
+    unsafe {
+        in_child(|| match code(libc::unshare(libc::CLONE_NEWCGROUP)) {
+            0 => seen(c"/proc/self/ns/cgroup"),
+            error => error,
+        })
+    }
+}
+
 /// In a private mount namespace (and, with `user`, a new user namespace): mounts a tmpfs on `target`.
 pub fn tmpfs(target: &CStr, user: bool) -> Attempt {
     let flags = libc::CLONE_NEWNS | if user { libc::CLONE_NEWUSER } else { 0 };

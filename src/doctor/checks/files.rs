@@ -24,14 +24,15 @@ pub fn all(files: &[Seen]) -> Vec<Check> {
             format!("{} more are missing, and those who ask do without: {}", names.len(), names.join(" "));
         checks.push(Check::good("files-tolerated", what));
     }
-    let unseen: Vec<_> = files
-        .iter()
-        .filter(|seen| matches!(seen.state, State::Unseen(_)))
-        .map(|seen| seen.path.as_str())
-        .collect();
-    if !unseen.is_empty() {
-        let what = format!("not visible to this user: {}", unseen.join(" "));
-        checks.push(Check::warning("files-unseen", what).hint("sudo sandbar doctor"));
+    let unseen = files.iter().filter(|seen| matches!(seen.state, State::Unseen(_)));
+    let (matter, little): (Vec<_>, Vec<_>) = unseen.partition(|seen| seen.breaks != Breaks::Little);
+    let names = |seen: &[&Seen]| seen.iter().map(|seen| seen.path.as_str()).collect::<Vec<_>>().join(" ");
+    if !matter.is_empty() {
+        checks.push(Check::warning("files-unseen", format!("not visible to this user: {}", names(&matter))));
+    }
+    if !little.is_empty() {
+        let what = format!("not visible to this user, and of little use: {}", names(&little));
+        checks.push(Check::good("files-unseen-little", what));
     }
     checks
 }

@@ -16,8 +16,7 @@ pub fn all(found: &Findings) -> Vec<Check> {
             Check::warning("port-6443", what).hint("a cluster may be running already: sandbar status")
         }),
         tried("raw-socket", "raw sockets", &abilities.raw_socket, |what| {
-            Check::warning("raw-socket", what)
-                .limit("no ping, and no iptables: pods reach the outside through a proxy only")
+            Check::warning("raw-socket", what).limit("no ping, and no iptables: pods get no egress by SNAT")
         }),
         tried("inotify", "inotify reports events", &abilities.inotify, |what| {
             Check::warning("inotify", what).limit("changed files are noticed late")

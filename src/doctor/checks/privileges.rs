@@ -1,5 +1,6 @@
 //! Who we are and what we may do.
 
+use crate::doctor::capabilities::NAMES;
 use crate::doctor::environment::Privileges;
 use crate::doctor::report::{Check, Mode};
 
@@ -26,11 +27,6 @@ pub fn root(privileges: &Privileges) -> Check {
 /// The whole category.
 pub fn all(privileges: &Privileges) -> Vec<Check> {
     let capabilities = &privileges.capabilities;
-    let list = |names: &[String]| match names.len() {
-        0 => "none".to_owned(),
-        41.. => "all".to_owned(),
-        _ => names.join(" "),
-    };
     let mut checks = vec![
         root(privileges),
         Check::good(
@@ -39,7 +35,9 @@ pub fn all(privileges: &Privileges) -> Vec<Check> {
         ),
     ];
     // A program started from here gets no more than the bounding set; that differs from what we hold ourselves.
-    let bounding = format!("bounding set: {}", list(&capabilities.bounding));
+    let same = capabilities.bounding == capabilities.effective;
+    let bounding = if same { "the same".to_owned() } else { list(&capabilities.bounding) };
+    let bounding = format!("bounding set: {bounding}");
     let lacking: Vec<String> = MISSED
         .iter()
         .filter(|(name, _)| !capabilities.bounding.iter().any(|have| have == name))
@@ -69,4 +67,16 @@ pub fn all(privileges: &Privileges) -> Vec<Check> {
         None => Check::good("seccomp", "seccomp: the kernel does not tell"),
     });
     checks
+}
+
+/// A set by what it holds, or by what it lacks, whichever is shorter.
+fn list(names: &[String]) -> String {
+    let lacking: Vec<_> =
+        NAMES.iter().filter(|name| !names.iter().any(|have| have == *name)).copied().collect();
+    match (names.len(), lacking.len()) {
+        (0, _) => "none".to_owned(),
+        (_, 0) => "all".to_owned(),
+        (have, lack) if lack < have => format!("all but {}", lacking.join(" ")),
+        _ => names.join(" "),
+    }
 }
