@@ -12,6 +12,7 @@
 //! | [`intercept`] | the tracer and its answers |
 //! | [`k3s`] | the k3s command: found or fetched |
 //! | [`rules`] | rules, matching, the shared tables |
+//! | [`setup`] | tools installed, session hooks written |
 //! | [`supervisor`] | the daemon that runs k3s |
 //! | [`sys`] | the only unsafe code |
 
@@ -25,5 +26,6 @@ pub mod fetch;
 pub mod intercept;
 pub mod k3s;
 pub mod rules;
+pub mod setup;
 pub mod supervisor;
 pub mod sys;
