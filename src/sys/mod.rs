@@ -3,11 +3,12 @@
 #![allow(unsafe_code)]
 
 pub mod daemon;
+pub mod inherited;
 pub mod memory;
+pub mod probe;
 pub mod process;
 pub mod ptrace;
 pub mod seccomp;
-pub mod inherited;
 pub mod shared;
 pub mod signal;
 pub mod socket;
