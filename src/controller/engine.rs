@@ -89,7 +89,12 @@ impl Engine {
         let mut refresh = interval(REFRESH);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut writing: Option<BoxFuture<'static, Written>> = None;
+        let mut reported = false;
         loop {
+            if !reported && self.health.programmed() {
+                reported = true;
+                signals.say_ready().map_err(ControllerError::Bell)?;
+            }
             if writing.is_none() {
                 writing = self.next_write();
             }

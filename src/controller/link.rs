@@ -1,4 +1,4 @@
-//! The controller's end of the link to its supervisor: two tables, two bells, and the pipe that says it is gone.
+//! The controller's end of the link to its supervisor: two tables, two bells, and the lifeline whose end says that it is gone.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -83,6 +83,12 @@ impl Signals {
     pub async fn observed_changed(&self) -> io::Result<()> {
         let mut count = [0_u8; 8];
         read(&self.observed_bell, &mut count).await.map(|_| ())
+    }
+
+    /// Tells the supervisor that the resource is served, the profiles are applied and the table is published.
+    pub fn say_ready(&self) -> io::Result<()> {
+        nix::unistd::write(self.alive.get_ref(), b"ready\n")?;
+        Ok(())
     }
 
     /// Returns when the supervisor is gone.
