@@ -17,7 +17,7 @@ refused "and the dry-run namespace is not there" "not found" kubectl get ns dry
 
 chart=$root/charts/sandbar
 mkdir -p "$work/chart"
-(cd "$work/chart" && "$helm" create user >/dev/null)
+check "helm creates a chart" bash -c "cd $work/chart && $helm create user"
 for name in user sandbar; do
   source_dir=$chart
   values=()

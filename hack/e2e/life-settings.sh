@@ -22,7 +22,7 @@ rolled_back() { says no-such-flag kubectl get sbx e2e -o yaml && says "flag prov
 check "an unknown flag is taken back, with k3s's error in the status" within 90 rolled_back
 check "the old settings run" within 60 equals "$before" k3s_command_line
 check "and the cluster is ready" within 60 equals true status .ready
-refused "a flag that moves the data is refused" "data-dir" \
+refused "a flag that moves the data is refused" "moves k3s's data" \
   apply < <(config '  k3s: {extraArgs: ["--data-dir=/tmp/x"]}')
 kubectl delete sbx e2e >/dev/null
 
