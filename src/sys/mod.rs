@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 pub mod daemon;
+pub mod inherited;
 pub mod memory;
 pub mod process;
 pub mod ptrace;
