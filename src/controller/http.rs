@@ -65,13 +65,6 @@ impl Health {
         (self.published.load(Ordering::Relaxed), self.rules.load(Ordering::Relaxed))
     }
 
-    /// The resource is served, the profiles are applied, and a table was published and taken (or refused).
-    pub fn programmed(&self) -> bool {
-        let published = self.published.load(Ordering::Relaxed);
-        let acknowledged = self.observed.scalar(Scalar::Acknowledged) >= published;
-        self.session.load(Ordering::Relaxed) && published > 0 && acknowledged
-    }
-
     fn live(&self) -> Vec<(&'static str, bool)> {
         let silent =
             self.start.elapsed().saturating_sub(Duration::from_secs(self.beat.load(Ordering::Relaxed)));

@@ -1,4 +1,4 @@
-//! The controller's end of the link to its supervisor: two tables, two bells, and the lifeline whose end says that it is gone.
+//! The controller's end of the link to its supervisor: two tables, two bells, and the pipe that says it is gone.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -85,7 +85,7 @@ impl Signals {
         read(&self.observed_bell, &mut count).await.map(|_| ())
     }
 
-    /// Tells the supervisor that the resource is served, the profiles are applied and the table is published.
+    /// Tells the supervisor that definition and profiles are applied, the first table is in force and status says so.
     pub fn say_ready(&self) -> io::Result<()> {
         nix::unistd::write(self.alive.get_ref(), b"ready\n")?;
         Ok(())
@@ -94,7 +94,7 @@ impl Signals {
     /// Returns when the supervisor is gone.
     pub async fn gone(&self) {
         let mut byte = [0_u8; 1];
-        // Nothing is ever written to the pipe; an error means that it cannot tell us any more either.
+        // The supervisor never writes to it; an error means that it cannot tell us any more either.
         while matches!(read(&self.alive, &mut byte).await, Ok(1..)) {}
     }
 }
