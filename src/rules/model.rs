@@ -1,5 +1,6 @@
 //! The rule set and the k3s settings as they travel through the rule table: plain data, no behaviour beyond bounds.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What the controller publishes: every rule in force on this node, highest precedence first, and the k3s settings.
@@ -12,6 +13,9 @@ pub struct DesiredDocument {
     pub k3s: K3sSettings,
     /// Which means the rules may use.
     pub interception: Interception,
+    /// Settings of the pod network.
+    #[serde(default)]
+    pub network: NetworkSettings,
 }
 
 /// One rule and the SandboxConfig that it came from.
@@ -67,7 +71,7 @@ pub enum Target {
 }
 
 /// Whether a fake file takes writes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Access {
     /// Writable opens fail with EACCES, as for a 0444 sysctl.
     #[default]
@@ -78,7 +82,7 @@ pub enum Access {
 
 /// Filesystem types that a rule may report. Kernel pseudo-filesystems are left out on purpose: claiming procfs or
 /// cgroupfs for an object that is neither would defeat runc's hardening checks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
 pub enum FilesystemType {
@@ -103,7 +107,7 @@ impl FilesystemType {
 }
 
 /// Which means may serve rules (`spec.interception`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs)]
 pub enum Interception {
     #[default]
@@ -126,6 +130,14 @@ pub struct K3sSettings {
     pub restart_policy: RestartPolicy,
 }
 
+/// Settings of the pod network; `None` leaves the choice to the supervisor.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NetworkSettings {
+    /// `auto`, `bridge`, `none` or `upstream`.
+    pub cni: Option<Sourced<String>>,
+}
+
 /// A value and the SandboxConfig that set it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
@@ -135,7 +147,7 @@ pub struct Sourced<T> {
 }
 
 /// When changed k3s settings take effect.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RestartPolicy {
     /// k3s is restarted with them at once.
     #[default]

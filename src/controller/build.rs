@@ -1,0 +1,290 @@
+//! The merge: all SandboxConfigs that select a node become one document. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+
+use kube::ResourceExt;
+
+use crate::api::convert;
+use crate::api::v1alpha1::{K3sSpec, SandboxConfig};
+use crate::rules::matcher::Matcher;
+use crate::rules::model::{
+    Action, DesiredDocument, Interception, K3sSettings, NetworkSettings, RestartPolicy, Rule, Sourced,
+};
+
+/// A part of one object that another one overrides.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Conflict {
+    /// Name of the object that is overridden.
+    pub loser: String,
+    /// Name of the one that is obeyed.
+    pub winner: String,
+    /// The path, glob or setting.
+    pub about: String,
+}
+
+impl std::fmt::Display for Conflict {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{} is taken from {}", self.about, self.winner)
+    }
+}
+
+/// Whether `config` is for a node with these labels.
+pub fn selects(config: &SandboxConfig, node_labels: &BTreeMap<String, String>) -> bool {
+    config.spec.node_selector.iter().all(|(key, value)| node_labels.get(key) == Some(value))
+}
+
+/// The document for a node with these labels, and what was overridden in it. Objects that are invalid are left out
+/// whole; [`convert::rules`] says why.
+pub fn desired<'a>(
+    objects: impl IntoIterator<Item = &'a SandboxConfig>,
+    node_labels: &BTreeMap<String, String>,
+) -> (DesiredDocument, Vec<Conflict>) {
+    let mut ranked: Vec<(&SandboxConfig, Vec<Rule>)> = objects
+        .into_iter()
+        .filter(|config| selects(config, node_labels))
+        .filter_map(|config| Some((config, convert::rules(config).ok()?)))
+        .collect();
+    ranked.sort_by_key(|(config, _)| (-i64::from(config.spec.priority), config.name_any()));
+    let mut conflicts = Vec::new();
+    let settings = Settings { ranked: ranked.iter().map(|(config, _)| *config).collect() };
+    let document = DesiredDocument {
+        k3s: settings.k3s(&mut conflicts),
+        interception: settings.interception(&mut conflicts),
+        network: settings.network(&mut conflicts),
+        rules: rules(ranked.into_iter().flat_map(|(_, rules)| rules).collect(), &mut conflicts),
+    };
+    conflicts.sort();
+    conflicts.dedup();
+    (document, conflicts)
+}
+
+/// Leaves out what could never match because a rule of higher precedence has the same pattern, and tells of literal
+/// paths that a glob of higher precedence covers.
+fn rules(all: Vec<Rule>, conflicts: &mut Vec<Conflict>) -> Vec<Rule> {
+    let mut first: HashMap<(bool, String), usize> = HashMap::new();
+    let mut kept: Vec<Rule> = Vec::with_capacity(all.len());
+    for rule in all {
+        // A file and a redirect with one path contradict each other; a filesystem rule is about something else.
+        let filesystem = matches!(rule.action, Action::Filesystem { .. });
+        match first.get(&(filesystem, rule.action.pattern().to_owned())) {
+            Some(winner) => tell(&rule, &kept[*winner], conflicts),
+            None => {
+                first.insert((filesystem, rule.action.pattern().to_owned()), kept.len());
+                kept.push(rule);
+            }
+        }
+    }
+    let matcher = Matcher::compile(&kept);
+    for (index, rule) in kept.iter().enumerate() {
+        let literal =
+            !matches!(rule.action, Action::Filesystem { .. }) && !rule.action.pattern().contains('*');
+        let winner = literal.then(|| matcher.lookup(rule.action.pattern())).flatten();
+        if let Some(winner) = winner.filter(|winner| *winner != index) {
+            tell(rule, &kept[winner], conflicts);
+        }
+    }
+    kept
+}
+
+fn tell(loser: &Rule, winner: &Rule, conflicts: &mut Vec<Conflict>) {
+    if loser.action != winner.action {
+        conflicts.push(Conflict {
+            loser: loser.source.clone(),
+            winner: winner.source.clone(),
+            about: loser.action.pattern().to_owned(),
+        });
+    }
+}
+
+/// The objects, highest precedence first, asked one setting at a time.
+struct Settings<'a> {
+    ranked: Vec<&'a SandboxConfig>,
+}
+
+impl Settings<'_> {
+    fn first<T: PartialEq>(
+        &self,
+        about: &str,
+        conflicts: &mut Vec<Conflict>,
+        get: impl Fn(&SandboxConfig) -> Option<T>,
+    ) -> Option<Sourced<T>> {
+        let mut set = self
+            .ranked
+            .iter()
+            .filter_map(|config| Some(Sourced { value: get(config)?, source: config.name_any() }));
+        let winner = set.next()?;
+        conflicts.extend(set.filter(|other| other.value != winner.value).map(|other| Conflict {
+            loser: other.source,
+            winner: winner.source.clone(),
+            about: about.to_owned(),
+        }));
+        Some(winner)
+    }
+
+    fn k3s(&self, conflicts: &mut Vec<Conflict>) -> K3sSettings {
+        fn k3s<T>(get: impl Fn(&K3sSpec) -> Option<T>) -> impl Fn(&SandboxConfig) -> Option<T> {
+            move |config| config.spec.k3s.as_ref().and_then(&get)
+        }
+        K3sSettings {
+            flannel_backend: self.first(
+                "k3s.flannelBackend",
+                conflicts,
+                k3s(|k3s| k3s.flannel_backend.map(|backend| backend.as_str().to_owned())),
+            ),
+            snapshotter: self.first(
+                "k3s.snapshotter",
+                conflicts,
+                k3s(|k3s| k3s.snapshotter.map(|snapshotter| snapshotter.as_str().to_owned())),
+            ),
+            extra_args: self.first("k3s.extraArgs", conflicts, k3s(|k3s| k3s.extra_args.clone())),
+            restart_policy: self
+                .first("k3s.restartPolicy", conflicts, k3s(|k3s| k3s.restart_policy))
+                .map_or(RestartPolicy::default(), |set| set.value),
+        }
+    }
+
+    fn interception(&self, conflicts: &mut Vec<Conflict>) -> Interception {
+        self.first("interception", conflicts, |config| config.spec.interception)
+            .map_or(Interception::default(), |set| set.value)
+    }
+
+    fn network(&self, conflicts: &mut Vec<Conflict>) -> NetworkSettings {
+        let cni =
+            |config: &SandboxConfig| config.spec.network.as_ref()?.cni.map(|cni| cni.as_str().to_owned());
+        NetworkSettings { cni: self.first("network.cni", conflicts, cni) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::files;
+
+    fn configs(text: &str) -> Vec<SandboxConfig> {
+        let documents: Vec<String> = text
+            .split("\n---\n")
+            .map(|body| format!("apiVersion: sandbar.dev/v1alpha1\nkind: SandboxConfig\n{body}"))
+            .collect();
+        files::parse(&documents.join("\n---\n"), "test").unwrap()
+    }
+
+    fn seen(document: &DesiredDocument, path: &str) -> Option<(String, String)> {
+        let rule = &document.rules[Matcher::compile(&document.rules).lookup(path)?];
+        let what = match &rule.action {
+            Action::File { value, .. } => value.clone(),
+            other => format!("{other:?}"),
+        };
+        Some((rule.source.clone(), what))
+    }
+
+    fn conflict(loser: &str, winner: &str, about: &str) -> Conflict {
+        Conflict { loser: loser.into(), winner: winner.into(), about: about.into() }
+    }
+
+    const TWO: &str = "metadata: {name: low}\nspec: {priority: -1, files: [{path: /proc/x, value: low}, {path: /proc/y, value: why}]}\n\
+                       ---\nmetadata: {name: high}\nspec: {priority: 5, files: [{path: /proc/x, value: high}]}";
+
+    #[test]
+    fn the_higher_priority_wins_rule_by_rule_and_the_loser_is_named() {
+        let (document, conflicts) = desired(&configs(TWO), &BTreeMap::new());
+        assert_eq!(seen(&document, "/proc/x"), Some(("high".into(), "high".into())));
+        assert_eq!(seen(&document, "/proc/y"), Some(("low".into(), "why".into())));
+        assert_eq!(conflicts, [conflict("low", "high", "/proc/x")]);
+        assert_eq!(document.rules.len(), 2, "{document:?}");
+    }
+
+    #[test]
+    fn without_the_winner_the_next_rule_is_back() {
+        let all = configs(TWO);
+        let (document, conflicts) = desired(&all[..1], &BTreeMap::new());
+        assert_eq!(seen(&document, "/proc/x"), Some(("low".into(), "low".into())));
+        assert!(conflicts.is_empty());
+    }
+
+    #[test]
+    fn at_one_priority_the_name_decides_whatever_the_order_of_arrival() {
+        let mut all = configs(
+            "metadata: {name: b}\nspec: {files: [{path: /proc/x, value: b}]}\n---\n\
+             metadata: {name: a}\nspec: {files: [{path: /proc/x, value: a}]}",
+        );
+        let one = desired(&all, &BTreeMap::new());
+        all.reverse();
+        assert_eq!(one, desired(&all, &BTreeMap::new()));
+        assert_eq!(one.1, [conflict("b", "a", "/proc/x")]);
+    }
+
+    #[test]
+    fn objects_that_agree_are_in_no_conflict() {
+        let (_, conflicts) = desired(
+            &configs(
+                "metadata: {name: a}\nspec: {files: [{path: /proc/x, value: v}], k3s: {snapshotter: native}}\n---\n\
+                 metadata: {name: b}\nspec: {files: [{path: /proc/x, value: v}], k3s: {snapshotter: native}}",
+            ),
+            &BTreeMap::new(),
+        );
+        assert_eq!(conflicts, []);
+    }
+
+    #[test]
+    fn settings_merge_one_by_one() {
+        let (document, conflicts) = desired(
+            &configs(
+                "metadata: {name: profile}\nspec: {priority: -100, interception: Trace, k3s: {flannelBackend: none, snapshotter: native}}\n---\n\
+                 metadata: {name: mine}\nspec: {k3s: {snapshotter: overlayfs, extraArgs: [--debug]}, network: {cni: bridge}}",
+            ),
+            &BTreeMap::new(),
+        );
+        let sourced =
+            |value: &str, source: &str| Some(Sourced { value: value.to_owned(), source: source.into() });
+        assert_eq!(document.k3s.flannel_backend, sourced("none", "profile"));
+        assert_eq!(document.k3s.snapshotter, sourced("overlayfs", "mine"));
+        assert_eq!(document.k3s.extra_args.map(|args| args.value), Some(vec!["--debug".to_owned()]));
+        assert_eq!(document.network.cni, sourced("bridge", "mine"));
+        assert_eq!(document.interception, Interception::Trace);
+        assert_eq!(conflicts, [conflict("profile", "mine", "k3s.snapshotter")]);
+    }
+
+    #[test]
+    fn a_file_and_a_redirect_with_one_path_contradict_each_other() {
+        let (document, conflicts) = desired(
+            &configs(
+                "metadata: {name: a}\nspec: {files: [{path: /dev/kmsg, value: x}]}\n---\n\
+                 metadata: {name: b}\nspec: {redirects: [{from: /dev/kmsg, to: /dev/null}]}",
+            ),
+            &BTreeMap::new(),
+        );
+        assert_eq!(document.rules.len(), 1);
+        assert_eq!(conflicts, [conflict("b", "a", "/dev/kmsg")]);
+    }
+
+    #[test]
+    fn a_glob_of_higher_precedence_shadows_a_literal_path_and_says_so() {
+        let (_, conflicts) = desired(
+            &configs(
+                "metadata: {name: glob}\nspec: {priority: 1, redirects: [{from: /sys/**/x, to: /dev/null}]}\n---\n\
+                 metadata: {name: literal}\nspec: {files: [{path: /sys/a/x, value: v}]}",
+            ),
+            &BTreeMap::new(),
+        );
+        assert_eq!(conflicts, [conflict("literal", "glob", "/sys/a/x")]);
+    }
+
+    #[test]
+    fn only_objects_that_select_the_node_count() {
+        let all = configs(
+            "metadata: {name: a}\nspec: {nodeSelector: {zone: x}, files: [{path: /proc/x, value: v}]}",
+        );
+        assert!(desired(&all, &BTreeMap::new()).0.rules.is_empty());
+        let labels = BTreeMap::from([("zone".to_owned(), "x".to_owned())]);
+        assert_eq!(desired(&all, &labels).0.rules.len(), 1);
+    }
+
+    #[test]
+    fn an_invalid_object_is_left_out_and_the_others_stand() {
+        let mut all = configs(TWO);
+        all[1].spec.files[0].path = "/etc/passwd".into();
+        let (document, _) = desired(&all, &BTreeMap::new());
+        assert_eq!(seen(&document, "/proc/x"), Some(("low".into(), "low".into())));
+        assert!(document.rules.iter().all(|rule| rule.source == "low"));
+    }
+}
