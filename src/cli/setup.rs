@@ -18,6 +18,9 @@ pub struct Args {
     /// Provide this tool too (repeatable); `--with list` shows what there is.
     #[arg(long = "with", value_name = "NAME")]
     with: Vec<String>,
+    /// Provide this tool and no other (repeatable).
+    #[arg(long, value_name = "NAME", conflicts_with = "with")]
+    only: Vec<String>,
     /// Where programs go.
     #[arg(long, default_value = "/usr/local/bin", value_name = "DIR")]
     prefix: PathBuf,
@@ -40,7 +43,7 @@ pub fn run(args: Args) -> Outcome {
         }
         return Ok(0);
     }
-    let tools = choose(&args.with)?;
+    let tools = choose(&args.with, &args.only)?;
     let prefix = std::path::absolute(&args.prefix)?;
     let mirror = std::env::var("SANDBAR_MIRROR").ok().filter(|base| !base.is_empty());
     let installer = Installer { places: Places::from_env(), prefix, mirror, fetcher: Fetcher::default() };
@@ -54,7 +57,10 @@ pub fn run(args: Args) -> Outcome {
             }
             setup::Outcome::Lacking(failures) => {
                 say("×", tool, &format!("missing ({})", tool.purpose));
-                failures.iter().for_each(|failure| println!("    {failure}"));
+                for failure in &failures {
+                    println!("    {failure}");
+                    failure.hint().into_iter().for_each(|hint| println!("    hint: {hint}"));
+                }
                 lacking.push(tool.name);
             }
         }
@@ -72,9 +78,9 @@ pub fn run(args: Args) -> Outcome {
     })
 }
 
-fn choose(with: &[String]) -> Result<Vec<&'static Tool>, Failure> {
-    let mut tools: Vec<_> = TOOLS.iter().filter(|tool| tool.default).collect();
-    for name in with {
+fn choose(with: &[String], only: &[String]) -> Result<Vec<&'static Tool>, Failure> {
+    let mut tools: Vec<&Tool> = TOOLS.iter().filter(|tool| tool.default && only.is_empty()).collect();
+    for name in with.iter().chain(only) {
         let tool = catalog::find(name).ok_or_else(|| {
             Failure::new(Exit::Usage, format!("setup knows no tool {name:?}"))
                 .hint("sandbar setup --with list")
@@ -125,4 +131,22 @@ fn session_hook(flavour: Flavour, project: Option<PathBuf>) -> Outcome {
 /// The nearest directory above that holds a repository, or `dir` itself.
 fn repository(dir: &Path) -> PathBuf {
     dir.ancestors().find(|dir| dir.join(".git").exists()).unwrap_or(dir).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tools_are_chosen_by_name() {
+        let names = |with: &[&str], only: &[&str]| {
+            let owned = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+            choose(&owned(with), &owned(only))
+                .map(|tools| tools.iter().map(|tool| tool.name).collect::<Vec<_>>())
+        };
+        assert_eq!(names(&[], &[]).unwrap(), ["kubectl", "helm", "cni-plugins"]);
+        assert_eq!(names(&["jq", "helm"], &[]).unwrap(), ["kubectl", "helm", "cni-plugins", "jq"]);
+        assert_eq!(names(&[], &["k3s"]).unwrap(), ["k3s"]);
+        assert_eq!(names(&["emacs"], &[]).unwrap_err().exit, Exit::Usage);
+    }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::environment::Cgroups;
 use super::needs::{Breaks, Need, Op, TABLE};
+use super::profile::Profile;
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -49,29 +50,30 @@ pub struct Seen {
 }
 
 impl Seen {
-    fn new(need: &Need, path: String, state: State) -> Self {
+    fn new(need: &Need, path: String, state: State, profile: &Profile) -> Self {
         let lacks = matches!(state, State::Fixed(_) | State::Missing(_));
+        let (remedy, helps) = profile.remedy(need.remedy, &path);
         Self {
             path,
             op: need.op,
             expected: need.expected,
             needed_by: need.by,
             breaks: need.breaks,
-            remedy: lacks.then(|| need.remedy.describe()),
-            met: !lacks || need.remedy.helps(),
+            remedy: lacks.then_some(remedy),
+            met: !lacks || helps,
             state,
         }
     }
 }
 
 /// Looks at every file of the table that is a need here.
-pub fn look(cgroups: &Cgroups) -> Vec<Seen> {
+pub fn look(cgroups: &Cgroups, profile: &Profile) -> Vec<Seen> {
     TABLE
         .iter()
         .filter_map(|need| {
             let path = resolve(need.path, cgroups)?;
             let state = examine(need, &path);
-            Some(Seen::new(need, path, state))
+            Some(Seen::new(need, path, state, profile))
         })
         .collect()
 }
@@ -128,10 +130,11 @@ fn settable(path: &str, value: String) -> State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::profiles::Environment;
     use crate::doctor::needs::Remedy;
 
     fn need(op: Op, expected: Option<&'static str>) -> Need {
-        Need { path: "", op, expected, by: "test", breaks: Breaks::Node, remedy: Remedy::FakeFile }
+        Need { path: "", op, expected, by: "test", breaks: Breaks::Node, remedy: Remedy::Rule }
     }
 
     #[test]
@@ -158,10 +161,15 @@ mod tests {
     }
 
     #[test]
-    fn a_lack_with_a_remedy_is_met() {
-        let lacking = State::Missing("ENOENT".to_owned());
-        assert!(Seen::new(&need(Op::Read, None), String::new(), lacking.clone()).met);
-        let none = Need { remedy: Remedy::None("why"), ..need(Op::Read, None) };
-        assert!(!Seen::new(&none, String::new(), lacking).met);
+    fn a_lack_is_met_by_a_rule_that_the_profile_has() {
+        let met = |remedy, path: &str| {
+            let need = Need { remedy, ..need(Op::Read, None) };
+            let lacking = State::Missing("ENOENT".to_owned());
+            Seen::new(&need, path.to_owned(), lacking, &Profile::of(Environment::Gvisor)).met
+        };
+        assert!(met(Remedy::Rule, "/proc/sys/kernel/panic"));
+        assert!(!met(Remedy::Rule, "/proc/no/rule/for/this"));
+        assert!(met(Remedy::Tolerated("little"), "/proc/no/rule/for/this"));
+        assert!(!met(Remedy::Nothing("why"), "/proc/sys/kernel/panic"));
     }
 }

@@ -14,6 +14,7 @@ mod fixtures;
 pub mod kind;
 pub mod needs;
 pub mod parse;
+pub mod profile;
 pub mod raw;
 pub mod render;
 pub mod report;
@@ -36,7 +37,7 @@ pub fn environment() -> Environment {
 pub fn examine(network: bool) -> Report {
     let environment = Environment::read();
     let abilities = abilities::try_all();
-    let files = files::look(&environment.cgroups);
+    let files = files::look(&environment.cgroups, &profile::Profile::here());
     let (egress, tools) = std::thread::scope(|scope| {
         let egress = network.then(|| scope.spawn(egress::try_all));
         let tools = tools::find_all();
@@ -61,7 +62,7 @@ pub fn preflight(mode: Mode) -> Result<(), Failure> {
         }
         Mode::Node => {
             let environment = Environment::read();
-            let files = files::look(&environment.cgroups);
+            let files = files::look(&environment.cgroups, &profile::Profile::here());
             let abilities = abilities::try_all();
             let found = Findings { environment, abilities, egress: None, tools: Vec::new(), files };
             checks::all(&found).into_iter().flat_map(|category| category.checks).collect()

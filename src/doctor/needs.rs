@@ -34,34 +34,14 @@ pub enum Breaks {
 /// What sandbar does where it lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
-    /// A fake file in the built-in profile.
-    FakeFile,
-    /// A redirect in the built-in profile, to this.
-    Redirect(&'static str),
+    /// A rule can supply it: the built-in profile's if it has one, else one of the user's.
+    Rule,
     /// A k3s flag or setting.
     Setting(&'static str),
     /// The one who needs it does without, and this is what is lost.
     Tolerated(&'static str),
-    /// Nothing yet.
-    None(&'static str),
-}
-
-impl Remedy {
-    /// For people.
-    pub fn describe(self) -> String {
-        match self {
-            Self::FakeFile => "fake file in profile-gvisor".to_owned(),
-            Self::Redirect(to) => format!("redirect to {to} in profile-gvisor"),
-            Self::Setting(setting) => setting.to_owned(),
-            Self::Tolerated(lost) => format!("not needed: {lost}"),
-            Self::None(why) => format!("nothing yet: {why}"),
-        }
-    }
-
-    /// Whether the need is met with it.
-    pub fn helps(self) -> bool {
-        !matches!(self, Self::None(_))
-    }
+    /// Nothing, and why.
+    Nothing(&'static str),
 }
 
 /// One file that somebody needs.
@@ -100,7 +80,7 @@ const fn look(op: Op, path: &'static str, by: &'static str, breaks: Breaks, reme
 }
 
 use Breaks::{Little, Node, Pods};
-use Remedy::{FakeFile, None as Nothing, Redirect, Setting, Tolerated};
+use Remedy::{Nothing, Rule, Setting, Tolerated};
 
 const KUBELET: &str = "kubelet";
 const CADVISOR: &str = "kubelet (cAdvisor)";
@@ -114,13 +94,13 @@ const FIGURES: Remedy = Tolerated("a figure is missing from the node's statistic
 /// The table.
 pub const TABLE: &[Need] = &[
     // The kubelet's own start: setupKernelTunables reads each and exits if it cannot.
-    sysctl("/proc/sys/vm/overcommit_memory", "1", KUBELET, Node, FakeFile),
-    sysctl("/proc/sys/vm/panic_on_oom", "0", KUBELET, Node, FakeFile),
-    sysctl("/proc/sys/kernel/panic", "10", KUBELET, Node, FakeFile),
-    sysctl("/proc/sys/kernel/panic_on_oops", "1", KUBELET, Node, FakeFile),
-    sysctl("/proc/sys/kernel/keys/root_maxkeys", "1000000", KUBELET, Node, FakeFile),
-    sysctl("/proc/sys/kernel/keys/root_maxbytes", "25000000", KUBELET, Node, FakeFile),
-    read("/dev/kmsg", "kubelet (OOM watcher)", Node, Redirect("/dev/null")),
+    sysctl("/proc/sys/vm/overcommit_memory", "1", KUBELET, Node, Rule),
+    sysctl("/proc/sys/vm/panic_on_oom", "0", KUBELET, Node, Rule),
+    sysctl("/proc/sys/kernel/panic", "10", KUBELET, Node, Rule),
+    sysctl("/proc/sys/kernel/panic_on_oops", "1", KUBELET, Node, Rule),
+    sysctl("/proc/sys/kernel/keys/root_maxkeys", "1000000", KUBELET, Node, Rule),
+    sysctl("/proc/sys/kernel/keys/root_maxbytes", "25000000", KUBELET, Node, Rule),
+    read("/dev/kmsg", "kubelet (OOM watcher)", Node, Rule),
     read("/proc/self/mountinfo", KUBELET, Node, Nothing("without it no cgroup is found")),
     read("/proc/self/cgroup", KUBELET, Node, Nothing("without it no cgroup is found")),
     read("/proc/stat", KUBELET, Little, Tolerated("the boot time is unknown")),
@@ -129,11 +109,11 @@ pub const TABLE: &[Need] = &[
     read("/proc/loadavg", KUBELET, Little, Tolerated("the number of processes is not reported")),
     read("/proc/swaps", KUBELET, Little, Tolerated("swap counts as absent")),
     look(Op::Link, "/proc/1/ns/pid", KUBELET, Little, Tolerated("its own container is not recognised")),
-    look(Op::Write, "/proc/self/oom_score_adj", "kubelet, containerd, runc", Pods, FakeFile),
+    look(Op::Write, "/proc/self/oom_score_adj", "kubelet, containerd, runc", Pods, Rule),
     // cAdvisor, inside the kubelet: what it cannot read it cannot report, and some of that ends the kubelet.
-    read("/proc/cpuinfo", CADVISOR, Node, FakeFile),
-    read("/proc/meminfo", CADVISOR, Node, FakeFile),
-    read("@cpuacct/cpuacct.usage_percpu", CADVISOR, Node, Redirect("its real sibling cpuacct.usage")),
+    read("/proc/cpuinfo", CADVISOR, Node, Rule),
+    read("/proc/meminfo", CADVISOR, Node, Rule),
+    read("@cpuacct/cpuacct.usage_percpu", CADVISOR, Node, Rule),
     read("@cpuacct/cpuacct.usage_all", CADVISOR, Little, FIGURES),
     read("@memory/memory.stat", CADVISOR, Little, Tolerated("the memory of pods reads 0")),
     read("/proc/diskstats", CADVISOR, Little, FIGURES),
@@ -178,17 +158,12 @@ pub const TABLE: &[Need] = &[
     ),
     look(Op::Exists, "/proc/net/ip_tables_names", PROXY, Pods, NO_PROXY),
     // CNI.
-    sysctl("/proc/sys/net/ipv4/ip_forward", "1", "CNI bridge", Pods, FakeFile),
+    sysctl("/proc/sys/net/ipv4/ip_forward", "1", "CNI bridge", Pods, Rule),
     look(Op::Link, "/proc/self/ns/net", "CNI, containerd", Pods, Nothing("pods need network namespaces")),
     // containerd and runc; runc reads these again inside the container, after pivot_root.
-    read("/proc/sys/kernel/cap_last_cap", "containerd, runc", Pods, FakeFile),
-    read(
-        "/proc/sys/net/ipv4/ip_unprivileged_port_start",
-        "runc (pods with their own network)",
-        Pods,
-        FakeFile,
-    ),
-    read("/proc/sys/net/ipv4/ping_group_range", "runc (pods with their own network)", Pods, FakeFile),
+    read("/proc/sys/kernel/cap_last_cap", "containerd, runc", Pods, Rule),
+    read("/proc/sys/net/ipv4/ip_unprivileged_port_start", "runc (pods with their own network)", Pods, Rule),
+    read("/proc/sys/net/ipv4/ping_group_range", "runc (pods with their own network)", Pods, Rule),
     look(Op::Link, "/proc/self/ns/mnt", RUNC, Pods, Nothing("containers need mount namespaces")),
     look(Op::Link, "/proc/self/ns/pid", RUNC, Pods, Nothing("containers need pid namespaces")),
     look(
@@ -213,7 +188,7 @@ mod tests {
         paths.sort_unstable();
         paths.dedup();
         assert_eq!(paths.len(), count, "a path stands twice");
-        for need in TABLE.iter().filter(|need| matches!(need.remedy, FakeFile | Redirect(_))) {
+        for need in TABLE.iter().filter(|need| need.remedy == Rule) {
             let allowed =
                 need.path.starts_with("/proc/") || need.path.starts_with('@') || need.path == "/dev/kmsg";
             assert!(allowed, "{} is outside of what rules may name", need.path);

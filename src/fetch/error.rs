@@ -118,9 +118,7 @@ impl Error {
             Self::Unreachable { reason, .. } if reason.contains("certificate") => {
                 "set SSL_CERT_FILE to the certificate of the proxy or mirror".to_owned()
             }
-            Self::Unreachable { .. } => {
-                "check network and HTTPS_PROXY with `sandbar doctor`, or use a mirror".to_owned()
-            }
+            Self::Unreachable { .. } => "check network and HTTPS_PROXY: sandbar doctor".to_owned(),
             Self::Interrupted { .. } => {
                 "run the same command again: it continues where it stopped".to_owned()
             }

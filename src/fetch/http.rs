@@ -86,19 +86,19 @@ pub(super) fn text(agent: &ureq::Agent, url: &str) -> Result<String, Trouble> {
 }
 
 fn sort(url: &str, error: ureq::Error) -> Trouble {
+    // ureq puts "io: " before what the kernel says.
+    let reason = error.to_string().trim_start_matches("io: ").to_owned();
     match error {
         // The connection was there and broke: another try may do.
-        ureq::Error::Io(ref inner) if !never_connected(inner) => {
-            Trouble::Broken { reason: error.to_string(), connected: true }
-        }
+        ureq::Error::Io(ref inner) if !never_connected(inner) => Trouble::Broken { reason, connected: true },
         ureq::Error::Timeout(ureq::Timeout::RecvResponse | ureq::Timeout::RecvBody) => {
-            Trouble::Broken { reason: error.to_string(), connected: true }
+            Trouble::Broken { reason, connected: true }
         }
         ureq::Error::Io(_)
         | ureq::Error::Timeout(_)
         | ureq::Error::HostNotFound
-        | ureq::Error::ConnectionFailed => Trouble::Broken { reason: error.to_string(), connected: false },
-        other => Trouble::Final(Error::Unreachable { url: url.to_owned(), reason: other.to_string() }),
+        | ureq::Error::ConnectionFailed => Trouble::Broken { reason, connected: false },
+        _ => Trouble::Final(Error::Unreachable { url: url.to_owned(), reason }),
     }
 }
 

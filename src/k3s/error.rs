@@ -47,10 +47,7 @@ pub enum Error {
         reason: &'static str,
     },
     /// Not here, and the network may not be asked.
-    #[error(
-        "k3s {version} is neither on PATH nor in the cache, and --offline forbids fetching it{}",
-        list(cached)
-    )]
+    #[error("k3s {version} is neither on PATH nor in the cache, and it is not to be fetched{}", list(cached))]
     Offline {
         /// What was looked for.
         version: String,
@@ -79,7 +76,7 @@ impl Error {
             Self::BadVersion { .. } => format!("for example {}", super::release::DEFAULT),
             Self::Offline { cached, .. } => match cached.last() {
                 Some(version) => format!("use the cached one: --k3s-version {version}"),
-                None => "leave out --offline, or name a binary: --k3s /path/to/k3s".to_owned(),
+                None => "name a binary: --k3s /path/to/k3s".to_owned(),
             },
             Self::Fetch { source: fetch::Error::Status { status: 404, .. }, .. } => {
                 "check the version at https://github.com/k3s-io/k3s/releases, and SANDBAR_K3S_MIRROR if set"

@@ -5,6 +5,8 @@
 pub enum Way {
     /// A script that calls `k3s NAME`, where k3s is at hand.
     K3s,
+    /// A link to the k3s that `sandbar up` would use, fetched if need be.
+    K3sItself,
     /// A file or an archive from the project's own releases, with its published checksum.
     Download {
         /// Address without `https://`; `{v}` stands for the version.
@@ -111,6 +113,16 @@ pub const TOOLS: &[Tool] = &[
                 ],
             },
         ],
+    },
+    Tool {
+        name: "k3s",
+        purpose: "fetched now rather than by the first `sandbar up`",
+        programs: &["k3s"],
+        version_arguments: &["--version"],
+        version: "",
+        directory: None,
+        default: false,
+        ways: &[Way::K3sItself],
     },
     Tool {
         name: "crictl",

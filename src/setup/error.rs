@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::fetch;
+use crate::{fetch, k3s};
 
 /// Why one way to a tool failed.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +15,9 @@ pub enum Error {
     /// Fetching failed.
     #[error(transparent)]
     Fetch(#[from] fetch::Error),
+    /// No k3s.
+    #[error(transparent)]
+    K3s(#[from] k3s::Error),
     /// Another program failed.
     #[error("{program}: {reason}")]
     Program {
@@ -39,4 +42,18 @@ pub enum Error {
         /// The kernel's reason.
         source: io::Error,
     },
+}
+
+impl Error {
+    /// A step that helps, where one is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Fetch(error) => Some(error.hint()),
+            Self::K3s(error) => Some(error.hint()),
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("run as root, or use --prefix with a directory of PATH that you can write".to_owned())
+            }
+            _ => None,
+        }
+    }
 }

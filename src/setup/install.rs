@@ -40,6 +40,7 @@ impl Installer {
     pub fn take(&self, tool: &Tool, way: Way, progress: &mut dyn Progress) -> Result<String, Error> {
         match way {
             Way::K3s => self.lent_by_k3s(tool),
+            Way::K3sItself => self.k3s_itself(tool, progress),
             Way::Download { url, sums } => self.download(tool, url, sums, progress),
             Way::Package { apt, dnf, apk } => {
                 self.package([("apt-get", apt), ("dnf", dnf), ("apk", apk)], progress)
@@ -61,6 +62,16 @@ impl Installer {
         }
         self.try_and_place(tool, &stage)?;
         Ok(format!("k3s {} carries it ({})", k3s.version, k3s.path.display()))
+    }
+
+    fn k3s_itself(&self, tool: &Tool, progress: &mut dyn Progress) -> Result<String, Error> {
+        let request = k3s::Request::default();
+        let k3s = k3s::locate_in(&request, &self.places, &self.fetcher, progress)?;
+        let stage = Stage::new(&self.directory(tool))?;
+        let link = stage.dir.join("k3s");
+        std::os::unix::fs::symlink(&k3s.path, &link).map_err(|source| Error::Io { path: link, source })?;
+        self.try_and_place(tool, &stage)?;
+        Ok(format!("linked to {} ({})", k3s.path.display(), k3s.origin))
     }
 
     fn download(

@@ -47,14 +47,15 @@ pub fn provide(installer: &Installer, tool: &Tool, check_only: bool, progress: &
         return Outcome::Found(present);
     }
     let mut failures = Vec::new();
-    for way in tool.ways.iter().filter(|_| !check_only) {
+    let mut ways = tool.ways.iter().filter(|_| !check_only).peekable();
+    while let Some(way) = ways.next() {
         match installer.take(tool, *way, progress) {
             Ok(how) => match look(installer, tool) {
                 Some(present) => return Outcome::Installed(how, present),
                 None => failures.push(Error::NotInside { origin: how, program: tool.programs.join(", ") }),
             },
             Err(error) => {
-                if !matches!(error, Error::NotHere(_)) {
+                if ways.peek().is_some() && !matches!(error, Error::NotHere(_)) {
                     progress.note(&format!("{}: {error}; trying another way", tool.name));
                 }
                 failures.push(error);
@@ -86,11 +87,10 @@ pub fn look(installer: &Installer, tool: &Tool) -> Option<Present> {
 
 fn locate(installer: &Installer, tool: &Tool, name: &str) -> Option<PathBuf> {
     let executable = |path: PathBuf| check_executable(&path).is_ok().then_some(path);
-    installer.places.on_path(name).or_else(|| executable(installer.directory(tool).join(name))).or_else(
-        || {
-            // CNI plugins are never on PATH.
-            let dirs = CNI_DIRS.iter().filter(|_| tool.directory.is_some());
-            dirs.into_iter().find_map(|dir| executable(Path::new(dir).join(name)))
-        },
-    )
+    let here = executable(installer.directory(tool).join(name));
+    if tool.directory.is_none() {
+        return installer.places.on_path(name).or(here);
+    }
+    // Never from PATH: iproute2 has a `bridge` too.
+    here.or_else(|| CNI_DIRS.iter().find_map(|dir| executable(Path::new(dir).join(name))))
 }

@@ -149,3 +149,15 @@ fn a_prefix_that_cannot_be_written_is_told() {
     let Outcome::Lacking(failures) = case.provide(&[PLAIN]) else { panic!("it was installed") };
     assert!(failures[0].to_string().contains("prefix/.sandbar-setup-"), "{}", failures[0]);
 }
+
+#[test]
+fn a_plugin_is_not_taken_for_a_program_of_the_same_name() {
+    let case = Case::new();
+    case.program("bin/tool", "#!/bin/sh\necho iproute2\n");
+    let directory: &'static str =
+        Box::leak(case.dir.path().join("cni").display().to_string().into_boxed_str());
+    let plugin = Tool { directory: Some(directory), version_arguments: &[], ..tool(&[Way::K3s]) };
+    assert_eq!(look(&case.installer, &plugin), None);
+    let path = case.program("cni/tool", "#!/bin/sh\n");
+    assert_eq!(look(&case.installer, &plugin).unwrap().path, path);
+}
