@@ -1,4 +1,4 @@
-//! Loopback, the API server's port, the outside, inotify's neighbours among the sockets.
+//! Loopback, the API server's port, the outside.
 
 use super::{needed, tried};
 use crate::doctor::report::{Check, Findings, Mode};
@@ -12,7 +12,7 @@ pub fn all(found: &Findings) -> Vec<Check> {
     }
     let mut checks = vec![
         loopback,
-        tried("port-6443", "port 6443 is free", &abilities.port_6443, |what| {
+        tried("port-6443", "port 6443, for the API server", &abilities.port_6443, |what| {
             Check::warning("port-6443", what).hint("a cluster may be running already: sandbar status")
         }),
         tried("raw-socket", "raw sockets", &abilities.raw_socket, |what| {
