@@ -35,7 +35,7 @@ fn the_api_server_refuses_what_the_allow_list_refuses() {
             "{redirects: [{from: /proc/x, to: /dev/null, sibling: y}]}",
             "give exactly one of `to` and `sibling`",
         ),
-        ("{redirects: [{from: /proc/x, sibling: ../y}]}", "not a file name"),
+        ("{redirects: [{from: /proc/x, sibling: ../b}]}", "not a file name"),
         ("{redirects: [{from: /proc/x, sibling: ..}]}", "not a file name"),
         ("{filesystems: [{path: /proc, reportAs: ext4}]}", "the type of a kernel filesystem is never faked"),
         (
