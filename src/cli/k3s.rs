@@ -1,22 +1,18 @@
-//! Where the k3s executable is.
+//! Where the k3s executable is: found or fetched, told on stderr when that takes a moment.
 
 use std::path::{Path, PathBuf};
 
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
+use crate::fetch::progress;
+use crate::k3s::{self, Request};
 
-/// Finds k3s: as given, or on PATH.
-pub fn locate(explicit: Option<&Path>, _version: Option<&str>) -> Result<PathBuf, Failure> {
-    if let Some(path) = explicit {
-        let path = std::path::absolute(path)?;
-        return match path.is_file() {
-            true => Ok(path),
-            false => Err(Failure::new(Exit::Failed, format!("no k3s at {}", path.display()))),
-        };
-    }
-    let directories = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&directories)
-        .map(|directory| directory.join("k3s"))
-        .find(|path| path.is_file());
-    let missing = || Failure::new(Exit::Failed, "no k3s on PATH").hint("sandbar up --k3s PATH");
-    found.ok_or_else(missing)
+/// Finds k3s as given, on PATH or in the cache, or fetches it.
+pub fn locate(explicit: Option<&Path>, version: Option<&str>) -> Result<PathBuf, Failure> {
+    let request = Request {
+        explicit: explicit.map(Path::to_owned),
+        version: version.map(str::to_owned),
+        offline: false,
+    };
+    let found = k3s::locate(&request, progress::auto().as_mut()).map_err(k3s::Error::into_failure)?;
+    Ok(found.path)
 }

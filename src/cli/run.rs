@@ -102,13 +102,16 @@ impl Report {
     }
 }
 
-/// The process that the caller sees: passes signals on and ends as the command ended.
+/// The process that the caller sees: passes signals on and ends as the command ended. While the command runs it holds
+/// nothing of the caller's, so that a pipe which the command closes is closed.
 fn front(mut report: File) -> Outcome {
     let mut set = SigSet::empty();
     FORWARDED.into_iter().for_each(|signal| set.add(signal));
     set.thread_block()?;
     let signals = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let mut command = None;
+    // Those that came before there was a command.
+    let mut early = Vec::new();
     loop {
         let fds = &mut [
             PollFd::new(report.as_fd(), PollFlags::POLLIN),
@@ -122,10 +125,12 @@ fn front(mut report: File) -> Outcome {
         while let Ok(Some(got)) = signals.read_signal() {
             // What the kernel sends for a terminal has reached the command's group already.
             let by_process = got.ssi_code <= 0;
-            if let (true, Some(pid), Ok(signal)) =
-                (by_process, command, Signal::try_from(got.ssi_signo as i32))
-            {
-                let _ = kill(Pid::from_raw(pid), signal);
+            match (Signal::try_from(got.ssi_signo as i32), command) {
+                (Ok(signal), Some(pid)) if by_process => {
+                    let _ = kill(Pid::from_raw(pid), signal);
+                }
+                (Ok(signal), None) if by_process => early.push(signal),
+                _ => {}
             }
         }
         if !reported {
@@ -133,12 +138,22 @@ fn front(mut report: File) -> Outcome {
         }
         let mut message = [0; 5];
         if report.read_exact(&mut message).is_err() {
+            if command.is_some() {
+                // The tracing process was killed, and the kernel has killed the command with it.
+                process::die_by(libc::SIGKILL);
+            }
             return Err(Failure::new(Exit::Failed, "the tracing process ended, and the command with it"));
         }
         let [tag, number @ ..] = message;
         let number = i32::from_ne_bytes(number);
         match tag {
-            b'P' => command = Some(number),
+            b'P' => {
+                command = Some(number);
+                for signal in early.drain(..) {
+                    let _ = kill(Pid::from_raw(number), signal);
+                }
+                process::let_go()?;
+            }
             b'X' => return Ok(Exited::Code(number).code()),
             b'S' => {
                 process::die_by(number);
@@ -198,7 +213,7 @@ fn back(
             return Ok(());
         }
     };
-    process::release_stdio()?;
+    process::let_go()?;
     report.send(b'P', pid as i32);
     let done = Arc::new(AtomicBool::new(false));
     watch_front(front, pid, done.clone());

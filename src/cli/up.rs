@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::output::{self, Phases};
 use super::wait::Bound;
 use super::{spawn, wait};
+use crate::doctor;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::rules::observed::ObservedDocument;
 use crate::supervisor::client::{self, ClientError, View};
@@ -72,6 +73,10 @@ impl Start {
         let asked = self.asked(k3s_flags)?;
         preflight::root()?;
         preflight::mode(asked.mode)?;
+        doctor::preflight(match asked.mode {
+            Mode::ControlPlane => doctor::Mode::ControlPlane,
+            Mode::Node => doctor::Mode::Node,
+        })?;
         let k3s = super::k3s::locate(self.k3s.as_deref(), self.k3s_version.as_deref())?;
         Ok(Options { k3s, ..asked })
     }

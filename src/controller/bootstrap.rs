@@ -9,8 +9,8 @@ use kube::core::GroupVersionKind;
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client, ResourceExt};
 
-use super::MANAGER;
 use super::profiles::{self, ProfileError};
+use super::{MANAGER, explain};
 use crate::api::SandboxConfig;
 use crate::api::schema::{self, CRD_NAME, SchemaError};
 
@@ -24,7 +24,7 @@ const ESTABLISH: Duration = Duration::from_secs(30);
 pub enum BootstrapError {
     #[error("{0}")]
     Schema(#[from] SchemaError),
-    #[error("cannot apply {what}: {source}")]
+    #[error("cannot apply {what}: {}", explain(source))]
     Apply { what: String, source: Box<kube::Error> },
     #[error("the API server does not serve {CRD_NAME} within {seconds} s: {why}")]
     NotEstablished { seconds: u64, why: String },

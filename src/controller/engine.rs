@@ -1,7 +1,7 @@
 //! The loop: hear of changes, build, publish, and when the supervisor answered, say so in status. It never waits for the
 //! API server: one write at a time is under way beside it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +57,7 @@ pub struct Engine {
     waiting: bool,
     writes: VecDeque<Write>,
     told_events: u64,
-    told_refusals: BTreeSet<(Option<String>, i64)>,
+    told_refusals: BTreeMap<Option<String>, i64>,
 }
 
 impl Engine {
@@ -80,7 +80,7 @@ impl Engine {
             waiting: false,
             writes: VecDeque::new(),
             told_events: 0,
-            told_refusals: BTreeSet::new(),
+            told_refusals: BTreeMap::new(),
         }
     }
 
@@ -250,15 +250,19 @@ impl Engine {
     /// An Event for each object that is refused, once for each generation of it.
     fn refusals(&mut self, labels: &BTreeMap<String, String>, now: Timestamp) -> Vec<Write> {
         let mut writes = Vec::new();
+        let mut told = BTreeMap::new();
         for (name, object) in self.store.iter() {
             let Standing::Invalid(why) = object.standing(labels) else { continue };
             let (uid, generation) =
                 (object.metadata.uid.clone(), object.metadata.generation.unwrap_or_default());
-            if self.told_refusals.insert((uid.clone(), generation)) {
+            let before = self.told_refusals.get(&uid);
+            told.insert(uid.clone(), generation);
+            if before != Some(&generation) {
                 let regarding = Regarding { name: name.to_owned(), uid };
                 writes.push(Write::event(events::refused(&regarding, generation, &why, &self.node, now)));
             }
         }
+        self.told_refusals = told;
         writes
     }
 

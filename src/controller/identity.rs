@@ -15,6 +15,8 @@ use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
+use super::explain;
+
 /// Namespace of the service account.
 pub const NAMESPACE: &str = "sandbar-system";
 /// Name of the service account, its ClusterRole and its binding.
@@ -28,9 +30,9 @@ const LIFETIME: i64 = 3600;
 pub enum IdentityError {
     #[error("cannot use the kubeconfig {path}: {source}", path = .path.display())]
     Kubeconfig { path: PathBuf, source: kube::config::KubeconfigError },
-    #[error("cannot make a client: {0}")]
+    #[error("cannot make a client: {}", explain(.0))]
     Client(#[source] Box<kube::Error>),
-    #[error("cannot get a token for {NAMESPACE}/{SERVICE_ACCOUNT}: {0}")]
+    #[error("cannot get a token for {NAMESPACE}/{SERVICE_ACCOUNT}: {}", explain(.0))]
     Token(#[source] Box<kube::Error>),
     #[error("the API server answered a token request without a token")]
     NoToken,

@@ -112,3 +112,23 @@ async fn serve(address: Option<SocketAddr>, health: &Arc<Health>, metrics: &Arc<
         }
     }
 }
+
+/// The words of an error of the API server, without the answer that it came in.
+fn explain(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => {
+            // hyper's outermost words are "client error (Connect)"; what people need is further in.
+            let mut text = other.to_string();
+            let mut source = std::error::Error::source(other);
+            while let Some(inner) = source {
+                let inner_text = inner.to_string();
+                if !text.contains(&inner_text) {
+                    text = format!("{text}: {inner_text}");
+                }
+                source = inner.source();
+            }
+            text
+        }
+    }
+}

@@ -6,26 +6,26 @@
 
 use kube::api::{Patch, PatchParams};
 use kube::core::response::StatusCause;
-use kube::{Api, Client, ResourceExt};
-use serde_json::Value;
+use kube::{Api, Client, Resource, ResourceExt};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::MANAGER;
+use super::{MANAGER, explain};
 use crate::api::SandboxConfig;
 
 /// Annotation with the hash of the text that was applied.
 pub const HASH: &str = "sandbar.dev/profile-hash";
+/// Field manager of the profiles' own fields.
+const PROFILES: &str = "sandbar-profiles";
 
 /// Why a profile was not applied.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum ProfileError {
-    #[error("cannot apply the built-in profile {name}: {source}")]
+    #[error("cannot apply the built-in profile {name}: {}", explain(source))]
     Api { name: String, source: Box<kube::Error> },
     #[error("the built-in profile {name} does not survive JSON: {source}")]
     Json { name: String, source: serde_json::Error },
-    #[error("cannot apply the built-in profile {name}: conflicts do not end")]
-    Conflicts { name: String },
 }
 
 /// Applies `profile` as described above.
@@ -40,27 +40,36 @@ pub async fn apply(admin: &Client, profile: &SandboxConfig) -> Result<(), Profil
     if live.is_some_and(|live| live.annotations().get(HASH) == Some(&hash)) {
         return Ok(());
     }
-    wanted["metadata"]["annotations"][HASH] = hash.into();
-    // Each round gives up at least one field, and there are not many.
-    for _ in 0..32 {
-        match api.patch(&name, &PatchParams::apply(MANAGER), &Patch::Apply(&wanted)).await {
-            Ok(_) => {
-                tracing::info!(profile = name, "built-in profile applied");
-                return Ok(());
-            }
+    // Each round gives up at least one field.
+    loop {
+        match api.patch(&name, &PatchParams::apply(PROFILES), &Patch::Apply(&wanted)).await {
+            Ok(_) => break,
             Err(kube::Error::Api(status)) if status.code == 409 => {
                 let causes =
                     status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
                 let given_up = give_up(&mut wanted, causes);
                 tracing::info!(profile = name, fields = ?given_up, "fields that a user took over are left alone");
                 if given_up.is_empty() {
-                    return Err(fail(kube::Error::Api(status)));
+                    tracing::warn!(profile = name, why = status.message, "the profile stays as it is");
+                    return Ok(());
                 }
             }
             Err(error) => return Err(fail(error)),
         }
     }
-    Err(ProfileError::Conflicts { name })
+    // The mark is nobody's but ours, so it is set by force, and last: an apply that broke off is done again.
+    let mark = json!({
+        "apiVersion": profile_types().0,
+        "kind": profile_types().1,
+        "metadata": {"name": name, "annotations": {HASH: hash}},
+    });
+    api.patch(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&mark)).await.map_err(fail)?;
+    tracing::info!(profile = name, "built-in profile applied");
+    Ok(())
+}
+
+fn profile_types() -> (String, String) {
+    (SandboxConfig::api_version(&()).into_owned(), SandboxConfig::kind(&()).into_owned())
 }
 
 fn hash(value: &Value) -> String {
@@ -79,59 +88,39 @@ fn give_up(wanted: &mut Value, causes: &[StatusCause]) -> Vec<String> {
 
 /// Removes one field, named as the API server names it: `.spec.files[path="/proc/x"].value`.
 fn remove(value: &mut Value, field: &str) -> bool {
-    let Some((steps, last)) = steps(field).and_then(|mut steps| steps.pop().map(|last| (steps, last))) else {
-        return false;
-    };
-    let mut at = value;
-    for step in steps {
-        match step.within(at) {
-            Some(next) => at = next,
-            None => return false,
+    match value {
+        Value::Object(map) => {
+            // Keys may hold dots themselves: the key decides where a step ends.
+            let step = map.keys().find_map(|key| {
+                let rest = field.strip_prefix('.')?.strip_prefix(key.as_str())?;
+                (rest.is_empty() || rest.starts_with(['.', '['])).then(|| (key.clone(), rest.to_owned()))
+            });
+            match step {
+                Some((key, rest)) if rest.is_empty() => map.remove(&key).is_some(),
+                Some((key, rest)) => map.get_mut(&key).is_some_and(|inner| remove(inner, &rest)),
+                None => false,
+            }
         }
-    }
-    match (last, at) {
-        (Step::Field(name), Value::Object(map)) => map.remove(&name).is_some(),
-        (Step::Key(name, key), Value::Array(items)) => {
-            let before = items.len();
-            items.retain(|item| item[&name] != key);
-            items.len() < before
+        Value::Array(items) => {
+            let Some((name, key, rest)) = item(field) else { return false };
+            let Some(at) = items.iter().position(|item| item[name] == key) else { return false };
+            if rest.is_empty() {
+                items.remove(at);
+                return true;
+            }
+            remove(&mut items[at], rest)
         }
         _ => false,
     }
 }
 
-#[derive(Debug, PartialEq)]
-enum Step {
-    Field(String),
-    Key(String, Value),
-}
-
-impl Step {
-    fn within<'a>(&self, value: &'a mut Value) -> Option<&'a mut Value> {
-        match self {
-            Self::Field(name) => value.get_mut(name),
-            Self::Key(name, key) => value.as_array_mut()?.iter_mut().find(|item| item[name] == *key),
-        }
-    }
-}
-
-fn steps(mut field: &str) -> Option<Vec<Step>> {
-    let mut steps = Vec::new();
-    while !field.is_empty() {
-        if let Some(rest) = field.strip_prefix('.') {
-            let end = rest.find(['.', '[']).unwrap_or(rest.len());
-            steps.push(Step::Field(rest[..end].to_owned()));
-            field = &rest[end..];
-        } else {
-            let (name, rest) = field.strip_prefix('[')?.split_once('=')?;
-            // The key is JSON; what follows it is `]`.
-            let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
-            let key = values.next()?.ok()?;
-            field = rest[values.byte_offset()..].strip_prefix(']')?;
-            steps.push(Step::Key(name.to_owned(), key));
-        }
-    }
-    Some(steps)
+/// `[name=key]rest`, where the key is JSON.
+fn item(field: &str) -> Option<(&str, Value, &str)> {
+    let (name, rest) = field.strip_prefix('[')?.split_once('=')?;
+    let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
+    let key = values.next()?.ok()?;
+    let rest = rest[values.byte_offset()..].strip_prefix(']')?;
+    Some((name, key, rest))
 }
 
 #[cfg(test)]
@@ -149,20 +138,21 @@ mod tests {
             "priority": -100,
             "files": [{"path": "/proc/a.b", "value": "1"}, {"path": "/proc/c", "value": "2"}],
             "k3s": {"snapshotter": "native"},
-        }});
+        }, "metadata": {"labels": {"a.b/c": "d"}}});
         let causes = [
             cause(".spec.files[path=\"/proc/a.b\"].value"),
             cause(".spec.k3s.snapshotter"),
             cause(".spec.nothing.such"),
+            cause(".metadata.labels.a.b/c"),
         ];
-        assert_eq!(give_up(&mut wanted, &causes).len(), 2);
+        assert_eq!(give_up(&mut wanted, &causes).len(), 3);
         assert_eq!(
             wanted,
             json!({"spec": {
                 "priority": -100,
                 "files": [{"path": "/proc/a.b"}, {"path": "/proc/c", "value": "2"}],
                 "k3s": {},
-            }})
+            }, "metadata": {"labels": {}}})
         );
     }
 

@@ -10,8 +10,8 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use tokio::time::timeout;
 
-use super::events;
 use super::tell::{self, StatusPatch};
+use super::{events, explain};
 use crate::api::SandboxConfig;
 use crate::api::status::SandboxConfigStatus;
 
@@ -47,7 +47,7 @@ pub fn run(client: Client, write: Write) -> BoxFuture<'static, Written> {
             Ok(Ok(written)) => written,
             // 404: the object is gone, or the resource is; 409: the Event is there already.
             Ok(Err(kube::Error::Api(status))) if [404, 409].contains(&status.code) => Written::Done,
-            Ok(Err(error)) => Written::Failed(write.kind(), error.to_string()),
+            Ok(Err(error)) => Written::Failed(write.kind(), explain(&error)),
             Err(_) => Written::Failed(write.kind(), format!("no answer within {} s", BOUND.as_secs())),
         }
     }

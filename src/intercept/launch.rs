@@ -10,6 +10,7 @@ use std::sync::mpsc;
 
 use nix::unistd::{AccessFlags, access};
 
+use super::faults;
 use super::tracer::Tracer;
 use crate::sys::ptrace::{self, Tid};
 use crate::sys::spawn::{self, Spawn};
@@ -90,8 +91,8 @@ pub enum LaunchError {
 /// What is asked of the tracer thread, and where the answer goes.
 #[derive(Debug)]
 pub(super) enum Request {
-    /// Start a process.
-    Launch(Launch, mpsc::Sender<io::Result<Started>>),
+    /// Start a process, from this program.
+    Launch(Launch, PathBuf, mpsc::Sender<io::Result<Started>>),
     /// Tell when no tracee is left.
     WhenIdle(mpsc::Sender<()>),
 }
@@ -108,8 +109,11 @@ pub(super) struct Started {
 pub(super) fn request(requests: &mpsc::Sender<Request>, launch: Launch) -> Result<Launched, LaunchError> {
     let program = launch.argv.first().cloned().unwrap_or_default();
     let named = || program.to_string_lossy().into_owned();
+    let path = launch.env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
+    let found = find(&program, path.as_deref(), launch.cwd.as_deref())
+        .map_err(|source| LaunchError::Exec { program: named(), source })?;
     let (reply, answer) = mpsc::channel();
-    requests.send(Request::Launch(launch, reply)).map_err(|_| LaunchError::Gone)?;
+    requests.send(Request::Launch(launch, found, reply)).map_err(|_| LaunchError::Gone)?;
     spawn::ring().map_err(|source| LaunchError::Attach { program: named(), source })?;
     let started = answer
         .recv()
@@ -131,15 +135,21 @@ impl Tracer {
     pub(super) fn take(&mut self, request: Request) {
         // Whoever asked may have given up.
         match request {
-            Request::Launch(launch, reply) => drop(reply.send(self.fork(launch))),
+            Request::Launch(launch, program, reply) => drop(reply.send(self.fork(launch, &program))),
             Request::WhenIdle(reply) if self.tracees.is_empty() => drop(reply.send(())),
             Request::WhenIdle(reply) => self.idle_waiters.push(reply),
         }
     }
 
-    fn fork(&mut self, launch: Launch) -> io::Result<Started> {
-        let path = launch.env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
-        let program = find(&launch.argv, path.as_deref(), launch.cwd.as_deref());
+    fn fork(&mut self, launch: Launch, program: &Path) -> io::Result<Started> {
+        let served = |fd: &OwnedFd| {
+            let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+            link.is_ok_and(|link| faults::serves(&link.to_string_lossy()))
+        };
+        let given = launch.inherit.iter().map(|(fd, _)| fd).chain(launch.stdio.iter().flatten());
+        if given.into_iter().any(served) {
+            self.expect_waiting_faults(0, "an inherited descriptor");
+        }
         let null = File::options().read(true).write(true).open("/dev/null")?;
         let stdio = launch.stdio.iter().zip(0..).map(|(fd, target)| match fd {
             Some(fd) => (fd.as_raw_fd(), target),
@@ -176,18 +186,24 @@ impl Tracer {
     }
 }
 
-/// The program's path: as given if it has a slash, else the first executable on PATH, else as given, for exec to refuse.
-fn find(argv: &[OsString], path: Option<&OsStr>, cwd: Option<&Path>) -> PathBuf {
-    let name = argv.first().cloned().unwrap_or_default();
+/// The program's path, as execvp(3) finds it: as given if it has a slash, else the first executable on PATH.
+fn find(name: &OsStr, path: Option<&OsStr>, cwd: Option<&Path>) -> io::Result<PathBuf> {
     if name.as_bytes().contains(&b'/') {
-        return name.into();
+        return Ok(name.into());
     }
-    let path = path.unwrap_or(OsStr::new("/usr/local/bin:/bin:/usr/bin"));
-    let runnable = |candidate: &PathBuf| {
-        let seen = cwd.map_or_else(|| candidate.clone(), |cwd| cwd.join(candidate));
-        seen.is_file() && access(&seen, AccessFlags::X_OK).is_ok()
-    };
-    std::env::split_paths(path).map(|dir| dir.join(&name)).find(runnable).unwrap_or_else(|| name.into())
+    let path = path.unwrap_or(OsStr::new("/bin:/usr/bin"));
+    let mut reason = libc::ENOENT;
+    for dir in std::env::split_paths(path).filter(|_| !name.is_empty()) {
+        let candidate = dir.join(name);
+        let seen = cwd.map_or_else(|| candidate.clone(), |cwd| cwd.join(&candidate));
+        if seen.is_file() && access(&seen, AccessFlags::X_OK).is_ok() {
+            return Ok(candidate);
+        }
+        if seen.exists() {
+            reason = libc::EACCES;
+        }
+    }
+    Err(io::Error::from_raw_os_error(reason))
 }
 
 fn c_string(text: &OsStr) -> io::Result<CString> {
@@ -209,5 +225,22 @@ impl Exited {
             Self::Code(code) => (code & 0xff) as u8,
             Self::Signal(signal) => (128 + signal).clamp(0, 255) as u8,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_found_on_path_and_nowhere_else() {
+        let found = |name: &str, path: &str, cwd: &str| {
+            find(OsStr::new(name), Some(OsStr::new(path)), Some(Path::new(cwd))).map_err(|e| e.raw_os_error())
+        };
+        assert_eq!(found("sh", "/no/such:/bin", "/"), Ok("/bin/sh".into()));
+        assert_eq!(found("sh", "/no/such", "/bin"), Err(Some(libc::ENOENT)));
+        assert_eq!(found("sh", "/no/such:", "/bin"), Ok("sh".into()));
+        assert_eq!(found("passwd", "/etc", "/"), Err(Some(libc::EACCES)));
+        assert_eq!(found("./sh", "/bin", "/bin"), Ok("./sh".into()));
     }
 }

@@ -25,7 +25,7 @@ pub enum Access {
 /// Work on a tracee's memory. It may block on a page fault, so it can be handed to another thread.
 #[derive(Debug)]
 pub enum Job {
-    /// Read the path at `path` and, if `how` is not 0, the flags of the `struct open_how` there.
+    /// Read the path at `path` and, if `how` is not 0, the `struct open_how` there.
     Inputs {
         /// Address of the path.
         path: u64,
@@ -60,11 +60,20 @@ pub enum Job {
     },
 }
 
+/// What of a `struct open_how` matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct How {
+    /// As open(2)'s.
+    pub flags: u64,
+    /// `RESOLVE_*`.
+    pub resolve: u64,
+}
+
 /// What a job yields.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Done {
     /// The path, or `None` if it was not readable or too long; the open_how flags.
-    Inputs(Option<Vec<u8>>, Option<u64>),
+    Inputs(Option<Vec<u8>>, Option<How>),
     /// Whether the memory could be reached.
     Reached(bool),
     /// The address of a system call instruction, if any was found.
@@ -77,8 +86,8 @@ impl Job {
         let memory = Memory { access, tid };
         match self {
             Self::Inputs { path, how } => {
-                let flags = if *how == 0 { None } else { memory.word(*how) };
-                Done::Inputs(memory.string(*path), flags)
+                let how = if *how == 0 { None } else { memory.how(*how) };
+                Done::Inputs(memory.string(*path), how)
             }
             Self::Write { at, bytes } => Done::Reached(memory.write(*at, bytes)),
             Self::PatchType { at, width, candidates } => Done::Reached(memory.patch(*at, *width, candidates)),
@@ -128,6 +137,10 @@ impl Memory {
     fn word(&self, at: u64) -> Option<u64> {
         let mut word = [0; 8];
         self.read(at, &mut word).then(|| u64::from_le_bytes(word))
+    }
+
+    fn how(&self, at: u64) -> Option<How> {
+        Some(How { flags: self.word(at)?, resolve: self.word(at.checked_add(16)?)? })
     }
 
     /// The NUL-terminated string at `at`, read page by page so that one that ends at the edge of its mapping is found.

@@ -5,6 +5,7 @@
 
 mod active;
 mod call;
+mod faults;
 mod files;
 mod filter;
 mod launch;
@@ -14,6 +15,7 @@ mod offload;
 mod open;
 mod path;
 mod probe;
+mod redirect;
 mod serve;
 mod steps;
 pub mod syscalls;

@@ -58,9 +58,13 @@ pub fn mode(access: Access) -> u32 {
     }
 }
 
-/// access(2) on a fake: 0 or a negative errno.
-pub fn check(mode: i32, access: Access) -> i64 {
-    let denied = mode & libc::X_OK != 0 || (mode & libc::W_OK != 0 && access == Access::ReadOnly);
+/// access(2) on a fake: 0 or a negative errno. As for a sysctl, not even root writes where the mode has no `w`.
+pub fn check(mode: i32, access: Access, root: impl FnOnce() -> bool) -> i64 {
+    if mode & !(libc::R_OK | libc::W_OK | libc::X_OK) != 0 {
+        return -i64::from(libc::EINVAL);
+    }
+    let writes = mode & libc::W_OK != 0;
+    let denied = mode & libc::X_OK != 0 || (writes && (access == Access::ReadOnly || !root()));
     if denied { -i64::from(libc::EACCES) } else { 0 }
 }
 

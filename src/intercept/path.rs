@@ -17,9 +17,20 @@ pub enum Base {
     Descriptor(i32),
 }
 
+/// How far from its base a path may lead (openat2(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bounds {
+    /// Anywhere.
+    None,
+    /// The base is its root directory.
+    Root,
+    /// Not outside; such a path fails.
+    Beneath,
+}
+
 /// The absolute, canonical path that thread `tid` means by `path`; `None` if it cannot be told.
-pub fn resolve(tid: Tid, base: Base, path: &str) -> Option<String> {
-    let start = if path.starts_with('/') {
+pub fn resolve(tid: Tid, base: Base, path: &str, bounds: Bounds) -> Option<String> {
+    let start = if path.starts_with('/') && bounds != Bounds::Root {
         String::from("/")
     } else {
         match base {
@@ -27,8 +38,30 @@ pub fn resolve(tid: Tid, base: Base, path: &str) -> Option<String> {
             Base::Descriptor(fd) => seen(tid, &format!("fd/{fd}"))?,
         }
     };
-    let resolved = join(&start, path, &mut |name| seen(tid, name))?;
-    Some(own_process(tid, resolved))
+    let path = match bounds {
+        Bounds::None => path.to_owned(),
+        // Where it begins with a slash or leads out, the kernel refuses it.
+        Bounds::Beneath if path.starts_with('/') => return None,
+        Bounds::Beneath => confined(path, false)?,
+        Bounds::Root => confined(path, true)?,
+    };
+    join(&start, &path, &mut |link| match link {
+        Link::Magic(name) => seen(tid, name),
+        Link::Number(number) => (own_number(tid).as_deref() == Some(number)).then(|| "/proc/self".to_owned()),
+    })
+}
+
+/// A relative path without `..`. One that leads out stays at its base if `clamp`ed, and is `None` otherwise.
+fn confined(path: &str, clamp: bool) -> Option<String> {
+    let mut parts = Vec::new();
+    for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
+        if part != ".." {
+            parts.push(part);
+        } else if parts.pop().is_none() && !clamp {
+            return None;
+        }
+    }
+    Some(parts.join("/"))
 }
 
 /// The path of a descriptor, as the tracee would name it.
@@ -71,9 +104,16 @@ fn below(target: &str, root: &str) -> Option<String> {
     }
 }
 
-/// Walks `path` from `start`, folding `.` and `..`, following procfs's links through `magic`, which is asked for
-/// names such as `cwd` or `fd/3`.
-fn join(start: &str, path: &str, magic: &mut dyn FnMut(&str) -> Option<String>) -> Option<String> {
+/// What a walk meets in procfs.
+enum Link<'a> {
+    /// A link of the caller's own process, such as `cwd` or `fd/3`.
+    Magic(&'a str),
+    /// A process by its number: where does it lead if it is the caller?
+    Number(&'a str),
+}
+
+/// Walks `path` from `start`, folding `.` and `..`, following procfs's links through `follow`.
+fn join(start: &str, path: &str, follow: &mut dyn FnMut(Link<'_>) -> Option<String>) -> Option<String> {
     let mut done = if start == "/" { String::new() } else { start.to_owned() };
     let mut parts = path.split('/').filter(|part| !part.is_empty() && *part != ".").peekable();
     while let Some(part) = parts.next() {
@@ -88,10 +128,13 @@ fn join(start: &str, path: &str, magic: &mut dyn FnMut(&str) -> Option<String>) 
         }
         // The last segment of a call may be the link itself (readlink, lstat), so only what has more behind it is
         // followed.
-        if parts.peek().is_some()
-            && let Some(name) = magic_link(&done)
-        {
-            done = magic(name)?;
+        if parts.peek().is_none() {
+            continue;
+        }
+        if let Some(own) = process_number(&done).and_then(|number| follow(Link::Number(number))) {
+            done = own;
+        } else if let Some(name) = magic_link(&done) {
+            done = follow(Link::Magic(name))?;
             if done == "/" {
                 done.clear();
             }
@@ -116,20 +159,18 @@ fn magic_link(path: &str) -> Option<&str> {
     (name == "cwd" || name == "root" || descriptor).then_some(name)
 }
 
-/// `/proc/N/…` of the caller itself is `/proc/self/…` to a rule.
-fn own_process(tid: Tid, path: String) -> String {
-    let Some((number, rest)) = path.strip_prefix("/proc/").and_then(|rest| rest.split_once('/')) else {
-        return path;
-    };
-    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
-        return path;
-    }
-    let status = fs::read_to_string(format!("/proc/{tid}/status")).unwrap_or_default();
-    if own_number(&status) == Some(number) { format!("/proc/self/{rest}") } else { path }
+/// The number, if this is a process's directory.
+fn process_number(path: &str) -> Option<&str> {
+    let number = path.strip_prefix("/proc/")?;
+    number.bytes().all(|byte| byte.is_ascii_digit()).then_some(number)
+}
+
+fn own_number(tid: Tid) -> Option<String> {
+    innermost_number(&fs::read_to_string(format!("/proc/{tid}/status")).ok()?).map(str::to_owned)
 }
 
 /// The process's number in its own pid namespace, from /proc/PID/status.
-fn own_number(status: &str) -> Option<&str> {
+fn innermost_number(status: &str) -> Option<&str> {
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
     field("NStgid:").or_else(|| field("Tgid:"))?.split_whitespace().last()
 }
@@ -139,10 +180,11 @@ mod tests {
     use super::*;
 
     fn walk(start: &str, path: &str) -> Option<String> {
-        join(start, path, &mut |name| match name {
-            "cwd" => Some("/work/dir".to_owned()),
-            "root" => Some("/".to_owned()),
-            "fd/3" => Some("/proc/sys".to_owned()),
+        join(start, path, &mut |link| match link {
+            Link::Magic("cwd") => Some("/some/dir".to_owned()),
+            Link::Magic("root") => Some("/".to_owned()),
+            Link::Magic("fd/3") => Some("/proc/sys".to_owned()),
+            Link::Number("77") => Some("/proc/self".to_owned()),
             _ => None,
         })
     }
@@ -165,16 +207,26 @@ mod tests {
     fn procfs_links_are_followed_where_more_comes_behind_them() {
         for (path, expected) in [
             ("/proc/self/root/proc/x", "/proc/x"),
-            ("/proc/self/cwd/file", "/work/dir/file"),
-            ("/proc/self/cwd/../file", "/work/file"),
+            ("/proc/self/cwd/file", "/some/dir/file"),
+            ("/proc/self/cwd/../file", "/some/file"),
             ("/dev/fd/3/kernel/panic", "/proc/sys/kernel/panic"),
             ("/proc/self/fd/3", "/proc/self/fd/3"),
             ("/proc/mounts", "/proc/self/mounts"),
             ("/proc/net/dev", "/proc/self/net/dev"),
+            ("/proc/77/stat", "/proc/self/stat"),
+            ("/proc/77/root/proc/77/stat", "/proc/self/stat"),
+            ("/proc/78/stat", "/proc/78/stat"),
         ] {
             assert_eq!(walk("/", path).as_deref(), Some(expected), "{path}");
         }
         assert_eq!(walk("/", "/proc/self/fd/9/x"), None);
+    }
+
+    #[test]
+    fn a_confined_path_stays_below_its_base() {
+        assert_eq!(confined("/a/../../b/./c", true).as_deref(), Some("b/c"));
+        assert_eq!(confined("a/../b", false).as_deref(), Some("b"));
+        assert_eq!(confined("a/../../b", false), None);
     }
 
     #[test]
@@ -185,7 +237,7 @@ mod tests {
 
     #[test]
     fn the_own_number_is_that_of_the_innermost_pid_namespace() {
-        assert_eq!(own_number("Name:\tx\nTgid:\t77\nNStgid:\t77\t1\n"), Some("1"));
-        assert_eq!(own_number("Tgid:\t77\n"), Some("77"));
+        assert_eq!(innermost_number("Name:\tx\nTgid:\t77\nNStgid:\t77\t1\n"), Some("1"));
+        assert_eq!(innermost_number("Tgid:\t77\n"), Some("77"));
     }
 }

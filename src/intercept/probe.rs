@@ -19,6 +19,8 @@ pub struct Probe {
     pub entry_stop_follows_seccomp: bool,
     /// How to reach tracee memory.
     pub memory: Access,
+    /// The `syscall` instruction leaves its return address in rcx, so that other ways to make a call stand out.
+    pub syscall_marks: bool,
 }
 
 impl Probe {
@@ -86,6 +88,7 @@ impl Child {
 
     fn watch(&self) -> Result<Probe, StartError> {
         let mut memory = None;
+        let mut syscall_marks = false;
         let mut stops_after = None;
         let unsupported = |what: String| StartError::Unsupported(what);
         loop {
@@ -102,6 +105,7 @@ impl Child {
                 }
                 (Event::Seccomp, None) => {
                     memory = Some(self.memory());
+                    syscall_marks = ptrace::registers(tid).is_ok_and(|regs| regs.rcx == regs.rip);
                     stops_after = Some(());
                     ptrace::cont_to_syscall(tid, 0)
                 }
@@ -112,6 +116,8 @@ impl Child {
                     return Ok(Probe {
                         entry_stop_follows_seccomp: entry,
                         memory: memory.unwrap_or(Access::PeekPoke),
+                        // In gVisor it depends on the way in; there are no other ways there.
+                        syscall_marks: syscall_marks && !entry,
                     });
                 }
                 (Event::Signal(signal), _) => ptrace::cont(tid, signal),

@@ -2,17 +2,19 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::call::{self, Call};
+use super::Backend;
+use super::call::{self, Call, Decoded};
+use super::faults;
 use super::files::Scope;
-use super::memory::Job;
+use super::memory::{How, Job};
 use super::metadata::{self, Metadata};
 use super::open::{self, Answer, Writer};
-use super::path::{self, Base};
-use super::steps::{Fill, Parked, SCRATCH, Step};
+use super::path::{self, Base, Bounds};
+use super::steps::{Fill, Parked, Step};
 use super::syscalls::Kind;
 use super::tracer::Tracer;
 use crate::rules::matcher::RuleIndex;
-use crate::rules::model::{Access, Action, Target};
+use crate::rules::model::{Access, Action};
 use crate::rules::observed::{Hit, Scalar};
 use crate::sys::ptrace::{Registers, Tid};
 
@@ -23,7 +25,14 @@ const O_LARGEFILE: i32 = 0o100_000;
 impl Tracer {
     /// A trapped call at its entry.
     pub(super) fn serve(&mut self, tid: Tid, regs: Registers) {
-        let Some(call) = call::decode(&regs) else { return self.resume(tid, 0) };
+        let call = match call::decode(&regs, self.probe.syscall_marks) {
+            Decoded::Ours(call) => call,
+            // A filter of the program's own asks for a tracer, and it has none: the kernel's answer to that.
+            Decoded::Theirs if self.backend == Backend::SeccompTrace => {
+                return self.resume_with(tid, &call::skipped(&regs, -i64::from(libc::ENOSYS)));
+            }
+            Decoded::Theirs | Decoded::Odd => return self.resume(tid, 0),
+        };
         self.observed.bump(Scalar::Stops);
         self.observed.bump_syscall(call.index);
         self.refresh();
@@ -37,7 +46,12 @@ impl Tracer {
                 self.resume_with(tid, &tamed);
             }
             Kind::Clone3 => {
-                self.perform(tid, Job::StripUntraced { at: call.arg(spec.flags) }, Parked::Run);
+                let job = Job::StripUntraced { at: call.arg(spec.flags) };
+                self.perform(tid, job, Parked::Stripped { regs });
+            }
+            Kind::Userfault => {
+                self.expect_waiting_faults(tid, "userfaultfd");
+                self.resume(tid, 0);
             }
             Kind::Fstatfs(width) => match path::of_descriptor(tid, call.arg(spec.dirfd) as i32) {
                 Some(path) if self.active.matcher.has_filesystems() => {
@@ -69,14 +83,20 @@ impl Tracer {
         regs: Registers,
         call: Call,
         path: Option<Vec<u8>>,
-        how: Option<u64>,
+        how: Option<How>,
     ) {
+        if call.syscall.kind == Kind::Mount {
+            if faults::may_wait(path.as_deref(), call.arg(call.syscall.flags)) {
+                self.expect_waiting_faults(tid, "mount");
+            }
+            return self.resume(tid, 0);
+        }
         // What cannot be read gets the kernel's own error; what is not UTF-8 can match no rule.
         let Some(text) = path.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok()) else {
             return self.resume(tid, 0);
         };
         let last = text.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-        let opens_fuse = last == "fuse" && !self.fuse_seen;
+        let opens_fuse = last == "fuse" && !self.faults_may_wait;
         let about_type =
             matches!(call.syscall.kind, Kind::Statfs(_)) && self.active.matcher.has_filesystems();
         let unclear = matches!(last, "." | "..");
@@ -88,13 +108,15 @@ impl Tracer {
             None | Some(libc::AT_FDCWD) => Base::Cwd,
             Some(fd) => Base::Descriptor(fd),
         };
-        let Some(resolved) = path::resolve(tid, base, text) else { return self.resume(tid, 0) };
-        if opens_fuse && resolved == "/dev/fuse" {
-            tracing::info!(
-                tid,
-                "a tracee opened /dev/fuse: tracee memory is read by other threads from now on"
-            );
-            self.fuse_seen = true;
+        let bounds = match (call.syscall.kind, how) {
+            (Kind::OpenHow, None) => return self.resume(tid, 0),
+            (_, Some(how)) if how.resolve & libc::RESOLVE_IN_ROOT != 0 => Bounds::Root,
+            (_, Some(how)) if how.resolve & libc::RESOLVE_BENEATH != 0 => Bounds::Beneath,
+            _ => Bounds::None,
+        };
+        let Some(resolved) = path::resolve(tid, base, text, bounds) else { return self.resume(tid, 0) };
+        if opens_fuse && faults::serves(&resolved) {
+            self.expect_waiting_faults(tid, "/dev/fuse");
         }
         match self.active.matcher.lookup(&resolved) {
             Some(rule) => self.apply(tid, regs, call, rule, text, &resolved, how),
@@ -102,6 +124,18 @@ impl Tracer {
                 Kind::Statfs(width) if about_type => self.report_type(tid, regs, &call, &resolved, width),
                 _ => self.resume(tid, 0),
             },
+        }
+    }
+
+    /// From now on a tracee may serve page faults of another.
+    pub(super) fn expect_waiting_faults(&mut self, tid: Tid, cause: &str) {
+        if !self.faults_may_wait {
+            tracing::info!(
+                tid,
+                cause,
+                "page faults may wait: tracee memory is left to other threads from now on"
+            );
+            self.faults_may_wait = true;
         }
     }
 
@@ -114,7 +148,7 @@ impl Tracer {
         rule: RuleIndex,
         text: &str,
         resolved: &str,
-        how: Option<u64>,
+        how: Option<How>,
     ) {
         let active = self.active.clone();
         match active.rules.get(rule).map(|rule| &rule.action) {
@@ -142,32 +176,6 @@ impl Tracer {
         self.observed.hit(Hit { tid: tid as u32, syscall: call.index as u32, slot, at_ms });
     }
 
-    /// The new path of a redirected call; `None` where it would lead a process in another mount namespace astray.
-    fn redirected(&self, tid: Tid, text: &str, target: &Target) -> Option<Vec<u8>> {
-        match target {
-            Target::Sibling(name) => {
-                let text = text.trim_end_matches('/');
-                let dir = text.rfind('/').map_or("", |at| &text[..=at]);
-                Some(format!("{dir}{name}").into_bytes())
-            }
-            Target::To(path) => self.at_home(tid).then(|| path.clone().into_bytes()),
-        }
-        .filter(|path| (path.len() as u64) < SCRATCH)
-    }
-
-    /// Whether the thread shares the supervisor's mount namespace and root directory.
-    fn at_home(&self, tid: Tid) -> bool {
-        path::namespace(tid, "mnt") == self.own_mount_namespace && path::root(tid).as_deref() == Some("/")
-    }
-
-    fn redirect(&mut self, tid: Tid, regs: Registers, call: Call, path: Vec<u8>) {
-        let numbers = call.abi.injected();
-        let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        let args = [0, SCRATCH, prot as u64, flags as u64, u64::MAX, 0];
-        let map = call::replaced(&regs, call.abi, numbers.mmap, args);
-        self.await_exit(tid, &map, regs, Step::Map { call, path });
-    }
-
     fn report_type(&mut self, tid: Tid, regs: Registers, call: &Call, path: &str, width: u8) {
         match self.active.type_patch(path, call.arg(call.syscall.out), width) {
             Some((rule, patch)) => {
@@ -184,7 +192,7 @@ impl Tracer {
         regs: Registers,
         call: &Call,
         text: &str,
-        how: Option<u64>,
+        how: Option<How>,
         (path, value, access): (&str, &str, Access),
     ) {
         let spec = call.syscall;
@@ -192,9 +200,11 @@ impl Tracer {
         let skip = |result: i64| call::skipped(&regs, result);
         let flags = match spec.kind {
             Kind::Open => call.arg(spec.flags) as i32,
-            Kind::OpenHow => how.unwrap_or(0) as i32,
+            Kind::OpenHow => how.map_or(0, |how| how.flags) as i32,
             Kind::Creat => libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC,
-            Kind::Stat(_) if directory => return self.resume_with(tid, &skip(-i64::from(libc::ENOTDIR))),
+            Kind::Stat(_) | Kind::Access | Kind::Readlink | Kind::Truncate if directory => {
+                return self.resume_with(tid, &skip(-i64::from(libc::ENOTDIR)));
+            }
             Kind::Stat(layout) => {
                 let (device, seconds) = (self.memfd_device, self.started);
                 let facts =
@@ -203,19 +213,22 @@ impl Tracer {
                 return self.perform(tid, job, Parked::Answered { regs: skip(0) });
             }
             Kind::Access => {
-                let result = open::check(call.arg(spec.flags) as i32, access);
+                // access(2) asks for the real uid, unless AT_EACCESS is given.
+                let effective = spec.name == "faccessat2" && call.args[3] & libc::AT_EACCESS as u64 != 0;
+                let uid = if effective { Uid::Filesystem } else { Uid::Real };
+                let result = open::check(call.arg(spec.flags) as i32, access, || is_root(tid, uid));
                 return self.resume_with(tid, &skip(result));
             }
             Kind::Readlink => return self.resume_with(tid, &skip(-i64::from(libc::EINVAL))),
             Kind::Truncate => {
-                let result = open::check(libc::W_OK, access);
+                let result = open::check(libc::W_OK, access, || is_root(tid, Uid::Filesystem));
                 return self.resume_with(tid, &skip(result));
             }
             _ => return self.resume(tid, 0),
         };
         let scope = Scope::of(path);
         let answer = open::answer(flags, directory, access, || Writer {
-            root: is_root(tid),
+            root: is_root(tid, Uid::Filesystem),
             in_scope: scope != Scope::Node || path::namespace(tid, "mnt") == self.own_mount_namespace,
         });
         let (content, writer) = match answer {
@@ -242,9 +255,15 @@ impl Tracer {
     }
 }
 
-/// Whether a thread's filesystem uid is 0.
-fn is_root(tid: Tid) -> bool {
+/// A thread's user ids, by their place in /proc/PID/status.
+#[derive(Clone, Copy)]
+enum Uid {
+    Real = 0,
+    Filesystem = 3,
+}
+
+fn is_root(tid: Tid, which: Uid) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{tid}/status")).unwrap_or_default();
     let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
-    uids.and_then(|uids| uids.split_whitespace().nth(3)) == Some("0")
+    uids.and_then(|uids| uids.split_whitespace().nth(which as usize)) == Some("0")
 }

@@ -3,7 +3,7 @@
 //! | call | stops after the first |
 //! |---|---|
 //! | fake opened | exit of `memfd_create`; with O_APPEND or O_NONBLOCK, exit of `fcntl` |
-//! | redirect | exit of `mmap`, the call again with the new path, its exit, exit of `munmap` |
+//! | redirect | exit of `mmap`, the call again, its exit, exit of `munmap` |
 //! | statfs under a filesystem rule | exit |
 
 use std::fs::File;
@@ -16,10 +16,7 @@ use super::memory::{Done, Job};
 use super::tracer::Tracer;
 use crate::rules::observed::Scalar;
 use crate::sys::ptrace::{self, Registers, Tid};
-use crate::sys::shared;
-
-/// Bytes mapped for a rewritten path; a path is never longer.
-pub(super) const SCRATCH: u64 = 4096;
+use crate::sys::{process, shared};
 
 /// A thread between two stops of one call.
 pub(super) struct Pending {
@@ -38,13 +35,24 @@ pub(super) enum Step {
     /// fcntl(F_SETFL) on the new memfd.
     Flags { fd: i64 },
     /// mmap of the scratch page.
-    Map { call: Call, path: Vec<u8> },
-    /// The call with its new path; its own stop comes first.
-    Rewritten { scratch: u64, entered: bool },
+    Map,
+    /// The call with its new path.
+    Rewritten,
     /// munmap of the scratch page.
     Unmap { result: i64 },
     /// statfs or fstatfs itself.
     Type { patch: Job },
+}
+
+impl Step {
+    /// What the call returns if the step cannot be taken.
+    fn result(&self) -> i64 {
+        match self {
+            Self::Flags { fd } => *fd,
+            Self::Unmap { result } => *result,
+            _ => -i64::from(libc::EFAULT),
+        }
+    }
 }
 
 /// How the new memfd is made into the fake.
@@ -58,10 +66,8 @@ pub(super) struct Fill {
 
 /// A call that a tracee is made to run.
 pub(super) struct Injection {
-    number: u64,
-    args: [u64; 6],
-    /// It is the tracee's own call, which the filter stops once more.
-    own: bool,
+    pub number: u64,
+    pub args: [u64; 6],
 }
 
 /// What follows a job on tracee memory.
@@ -74,15 +80,10 @@ pub(super) enum Parked {
     PathWritten { saved: Registers, call: Call, scratch: u64 },
     /// A call is to be made at the instruction that was looked for.
     Inject { saved: Registers, injection: Injection, step: Step },
+    /// CLONE_UNTRACED was cleared, or not.
+    Stripped { regs: Registers },
     /// The exit's result was patched; run on.
     Run,
-}
-
-impl Pending {
-    /// Whether the next stop is the tracee's own call, started again by us.
-    pub fn awaits_own_call(&self) -> bool {
-        matches!(self.step, Step::Rewritten { entered: false, .. })
-    }
 }
 
 impl Tracer {
@@ -95,47 +96,37 @@ impl Tracer {
     }
 
     /// At an exit stop: starts another call and waits for its exit.
-    fn inject(&mut self, tid: Tid, saved: Registers, injection: Injection, step: Step) {
+    pub(super) fn inject(&mut self, tid: Tid, saved: Registers, injection: Injection, step: Step) {
         self.perform(tid, Job::Site { after: saved.rip }, Parked::Inject { saved, injection, step });
     }
 
     fn injected(&mut self, tid: Tid, saved: Registers, site: u64, injection: &Injection, step: Step) {
         let regs = call::again(&saved, call::abi(&saved), site, injection.number, injection.args);
-        // The tracee's own call is stopped by the filter first, unless everything stops anyway.
-        let runs_to_filter = injection.own && self.backend == Backend::SeccompTrace;
-        self.pending.insert(tid, Pending { saved, entries: u8::from(!runs_to_filter), step });
-        match ptrace::set_registers(tid, &regs) {
-            Ok(()) if runs_to_filter => self.tolerate(ptrace::cont(tid, 0)),
-            Ok(()) => self.tolerate(ptrace::cont_to_syscall(tid, 0)),
-            Err(error) => self.tolerate(Err(error)),
-        }
+        self.pending.insert(tid, Pending { saved, entries: 1, step });
+        self.resume_with(tid, &regs);
     }
 
     /// No instruction to make a call with: the step ends as well as it can.
     fn not_injected(&mut self, tid: Tid, saved: Registers, step: Step) {
         tracing::warn!(tid, "no system call instruction found in a tracee");
-        let result = match step {
-            Step::Flags { fd } => fd,
-            Step::Unmap { result } => result,
-            _ => -i64::from(libc::EFAULT),
+        self.resume_with(tid, &call::finished(&saved, step.result()));
+    }
+
+    /// A signal is about to be delivered. It must not find a thread on its way into an injected call: a handler would
+    /// run in the midst of it. The call is given up: a scratch page is unmapped another time, flags are lost.
+    pub(super) fn give_up_injection(&mut self, tid: Tid) {
+        let on_its_way = |pending: &Pending| {
+            pending.entries > 0 && matches!(pending.step, Step::Flags { .. } | Step::Unmap { .. })
         };
-        self.resume_with(tid, &call::finished(&saved, result));
+        if self.pending.get(&tid).is_some_and(on_its_way)
+            && let Some(Pending { saved, step, .. }) = self.pending.remove(&tid)
+        {
+            self.tolerate(ptrace::set_registers(tid, &call::finished(&saved, step.result())));
+        }
     }
 
     fn entries_after_call(&self) -> u8 {
         u8::from(self.backend == Backend::SeccompTrace && self.probe.entry_stop_follows_seccomp)
-    }
-
-    /// The restarted call has reached its seccomp stop: let it run, its path is ours.
-    pub(super) fn enter_rewritten(&mut self, tid: Tid) {
-        let entries = self.entries_after_call();
-        if let Some(pending) = self.pending.get_mut(&tid) {
-            pending.entries = entries;
-            if let Step::Rewritten { entered, .. } = &mut pending.step {
-                *entered = true;
-            }
-        }
-        self.tolerate(ptrace::cont_to_syscall(tid, 0));
     }
 
     /// The exit that was waited for.
@@ -145,24 +136,12 @@ impl Tracer {
         match step {
             Step::Fill(fill) => self.fill(tid, saved, fill, result),
             Step::Flags { fd } => self.resume_with(tid, &call::finished(&saved, fd)),
-            Step::Map { call, path } => {
-                if (-4095..0).contains(&result) {
-                    return self.resume_with(tid, &call::finished(&saved, result));
-                }
-                let scratch = result as u64;
-                let bytes = [path, vec![0]].concat();
-                self.perform(
-                    tid,
-                    Job::Write { at: scratch, bytes },
-                    Parked::PathWritten { saved, call, scratch },
-                );
+            Step::Map => self.mapped(tid, &saved, result),
+            Step::Rewritten => self.redirect_done(tid, saved, result),
+            Step::Unmap { result } => {
+                self.scratch.remove(&tid);
+                self.resume_with(tid, &call::finished(&saved, result));
             }
-            Step::Rewritten { scratch, .. } => {
-                let abi = call::abi(&saved);
-                let (number, args) = (abi.injected().munmap, [scratch, SCRATCH, 0, 0, 0, 0]);
-                self.inject(tid, saved, Injection { number, args, own: false }, Step::Unmap { result });
-            }
-            Step::Unmap { result } => self.resume_with(tid, &call::finished(&saved, result)),
             Step::Type { patch } if result == 0 => self.perform(tid, patch, Parked::Run),
             Step::Type { .. } => self.resume(tid, 0),
         }
@@ -178,8 +157,13 @@ impl Tracer {
             (Parked::Answered { regs }, _) => {
                 self.resume_with(tid, &call::skipped(&regs, -i64::from(libc::EFAULT)));
             }
-            (Parked::PathWritten { saved, call, scratch }, _) => {
-                self.run_rewritten(tid, saved, &call, scratch);
+            (Parked::PathWritten { saved, call, scratch }, done) => {
+                self.path_written(tid, saved, call, scratch, done == Done::Reached(true));
+            }
+            (Parked::Stripped { .. }, Done::Reached(true)) => self.resume(tid, 0),
+            // Libraries fall back to clone(2), whose flags lie in a register.
+            (Parked::Stripped { regs }, _) => {
+                self.resume_with(tid, &call::skipped(&regs, -i64::from(libc::ENOSYS)));
             }
             (Parked::Inject { saved, injection, step }, Done::Site(Some(site))) => {
                 self.injected(tid, saved, site, &injection, step);
@@ -187,17 +171,6 @@ impl Tracer {
             (Parked::Inject { saved, step, .. }, _) => self.not_injected(tid, saved, step),
             (Parked::Run | Parked::Decide { .. }, _) => self.resume(tid, 0),
         }
-    }
-
-    fn run_rewritten(&mut self, tid: Tid, saved: Registers, call: &Call, scratch: u64) {
-        let mut args = call.args;
-        if let Some(slot) = call.syscall.path.and_then(|index| args.get_mut(index)) {
-            *slot = scratch;
-        }
-        let injection = Injection { number: saved.orig_rax, args, own: true };
-        // Where everything is traced the call's entry stop is of the injected kind.
-        let step = Step::Rewritten { scratch, entered: self.backend == Backend::PtraceSyscall };
-        self.inject(tid, saved, injection, step);
     }
 
     fn fill(&mut self, tid: Tid, saved: Registers, fill: Fill, fd: i64) {
@@ -212,29 +185,34 @@ impl Tracer {
             }
             Err(error) => tracing::warn!(%error, "a fake file could not be filled"),
         }
-        if fill.status_flags == 0 {
+        let set =
+            fill.status_flags == 0 || process::set_status_flags(tid, fd as i32, fill.status_flags).is_ok();
+        if set {
             return self.resume_with(tid, &call::finished(&saved, fd));
         }
+        // A kernel without pidfd_getfd, such as gVisor's: the tracee sets them itself.
         let abi = call::abi(&saved);
         let args = [fd as u64, libc::F_SETFL as u64, fill.status_flags, 0, 0, 0];
-        let injection = Injection { number: abi.injected().fcntl, args, own: false };
+        let injection = Injection { number: abi.injected().fcntl, args };
         self.inject(tid, saved, injection, Step::Flags { fd });
     }
 
     /// Opens the tracee's new descriptor and writes the fake into it.
     ///
     /// Another thread of the tracee may have put something else in its place, whose open could block or act; so it is
-    /// taken by O_PATH, which does neither, and opened only when it lies on the device of memfds.
+    /// taken by O_PATH, which does neither, and opened only when its name and device are those of memfds. (The name
+    /// first: asking an object of a FUSE filesystem for its device could wait for a tracee.)
     fn fill_memfd(&self, tid: Tid, fd: i64, fill: &Fill) -> std::io::Result<File> {
         let handle = File::options()
             .read(true)
             .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
             .open(format!("/proc/{tid}/fd/{fd}"))?;
-        if handle.metadata()?.dev() != self.memfd_device {
+        let ours = format!("/proc/self/fd/{}", handle.as_raw_fd());
+        let named = std::fs::read_link(&ours)?.to_string_lossy().starts_with("/memfd:");
+        if !named || handle.metadata()?.dev() != self.memfd_device {
             return Err(std::io::Error::other("the descriptor is not the memfd that was made"));
         }
-        let memfd =
-            File::options().read(true).write(true).open(format!("/proc/self/fd/{}", handle.as_raw_fd()))?;
+        let memfd = File::options().read(true).write(true).open(ours)?;
         // pwrite: in gVisor the offset is shared with the tracee's descriptor.
         memfd.write_all_at(&fill.content, 0)?;
         memfd.set_permissions(std::fs::Permissions::from_mode(fill.mode))?;

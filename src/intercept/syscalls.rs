@@ -35,6 +35,10 @@ pub enum Kind {
     Clone,
     /// As `Clone`, with its flags in memory.
     Clone3,
+    /// Mounts a filesystem; its type is the "path". Trapped to learn that page faults may wait for a tracee.
+    Mount,
+    /// Makes page faults wait for a process.
+    Userfault,
 }
 
 /// How metadata is laid out in the caller's memory.
@@ -114,6 +118,11 @@ const fn pathless(mut syscall: Syscall) -> Syscall {
     syscall
 }
 
+const fn named(mut syscall: Syscall, argument: usize) -> Syscall {
+    syscall.path = Some(argument);
+    syscall
+}
+
 const fn by_descriptor(mut syscall: Syscall) -> Syscall {
     syscall.path = None;
     syscall.dirfd = Some(0);
@@ -152,6 +161,9 @@ pub const TRAPPED: &[Syscall] = &[
     call("truncate64", NONE, 193, Kind::Truncate),
     pathless(flags(call("clone", 56, 120, Kind::Clone), 0)),
     pathless(flags(call("clone3", 435, 435, Kind::Clone3), 0)),
+    flags(named(call("mount", 165, 21, Kind::Mount), 2), 3),
+    call("fsopen", 430, 430, Kind::Mount),
+    pathless(call("userfaultfd", 323, 374, Kind::Userfault)),
 ];
 
 /// Numbers of calls that the tracer makes tracees run in place of their own.
@@ -229,6 +241,9 @@ mod tests {
             ("truncate", libc::SYS_truncate),
             ("clone", libc::SYS_clone),
             ("clone3", libc::SYS_clone3),
+            ("mount", libc::SYS_mount),
+            ("fsopen", libc::SYS_fsopen),
+            ("userfaultfd", libc::SYS_userfaultfd),
         ] {
             assert_eq!(i64::from(of(name)), number, "{name}");
         }

@@ -1,7 +1,7 @@
 //! The tracer thread: waits, tells stops apart, resumes. What a trapped call gets is decided in `serve`.
 //!
-//! It blocks in wait4 alone. Once a tracee has opened /dev/fuse, tracee memory is touched by other threads and this one
-//! also listens for their results.
+//! It blocks in wait4 alone. Once a page fault of a tracee may wait for another (`faults`), tracee memory is touched by
+//! other threads and this one also listens for their results.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -49,9 +49,11 @@ pub struct Tracer {
     pub(super) idle_waiters: Vec<Sender<()>>,
     pub(super) pending: HashMap<Tid, Pending>,
     pub(super) parked: HashMap<Tid, (u64, Parked)>,
+    /// Scratch pages of threads whose redirected call is under way, or was interrupted.
+    pub(super) scratch: HashMap<Tid, u64>,
     pub(super) tokens: u64,
     pub(super) offload: Offload,
-    pub(super) fuse_seen: bool,
+    pub(super) faults_may_wait: bool,
     pub(super) own_mount_namespace: Option<String>,
     pub(super) memfd_device: u64,
     pub(super) started: i64,
@@ -85,9 +87,10 @@ impl Tracer {
             idle_waiters: Vec::new(),
             pending: HashMap::new(),
             parked: HashMap::new(),
+            scratch: HashMap::new(),
             tokens: 0,
             offload: Offload::new(probe.memory)?,
-            fuse_seen: false,
+            faults_may_wait: false,
             own_mount_namespace: path::namespace(std::process::id() as Tid, "mnt"),
             memfd_device: sample.dev(),
             started: sample.mtime(),
@@ -97,13 +100,17 @@ impl Tracer {
     /// Runs until the process ends.
     pub fn run(mut self) {
         loop {
-            if self.fuse_seen {
+            if self.faults_may_wait {
                 self.wait_with_offload();
             } else {
                 match wait::wait_any(true) {
                     Ok(Some((tid, event))) => self.guarded(tid, event),
-                    // No child at all: sleep until a request rings.
-                    Ok(None) => self.wait_for_request(),
+                    // No child at all: whatever was missed, no tracee is left. Sleep until a request rings.
+                    Ok(None) => {
+                        self.tracees.clear();
+                        self.idle();
+                        self.wait_for_request();
+                    }
                     Err(error) => tracing::error!(%error, "wait4 failed"),
                 }
             }
@@ -127,8 +134,8 @@ impl Tracer {
         let mut set = SigSet::empty();
         set.add(Signal::SIGCHLD);
         let Ok(children) = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK) else {
-            tracing::error!("no signalfd: tracee memory is read inline although a FUSE server is traced");
-            self.fuse_seen = false;
+            tracing::error!("no signalfd: tracee memory is read inline although that may wait for a tracee");
+            self.faults_may_wait = false;
             return;
         };
         loop {
@@ -179,23 +186,41 @@ impl Tracer {
             Event::Seccomp => self.call_stop(tid),
             Event::Syscall => self.syscall_stop(tid),
             Event::Attached => {
-                // A new tracee, or an old number anew: nothing of an earlier holder may stick to it.
-                if self.tracees.insert(tid) {
-                    self.forget(tid);
-                    self.count_tracees();
-                }
+                self.met(tid);
                 self.resume(tid, 0);
             }
-            Event::GroupStop => self.tolerate(ptrace::listen(tid)),
-            Event::Signal(signal) => self.resume(tid, signal),
-            Event::Exec => {
-                // The thread that called exec takes over the leader's number; the others end unreported.
-                self.forget(tid);
-                self.tracees.insert(tid);
-                self.resume(tid, 0);
+            Event::GroupStop => {
+                self.met(tid);
+                self.tolerate(ptrace::listen(tid));
             }
+            Event::Signal(signal) => {
+                self.give_up_injection(tid);
+                self.resume(tid, signal);
+            }
+            Event::Exec => self.executed(tid),
             Event::Made | Event::Other => self.resume(tid, 0),
         }
+    }
+
+    /// A new tracee, or an old number anew: nothing of an earlier holder may stick to it.
+    fn met(&mut self, tid: Tid) {
+        if self.tracees.insert(tid) {
+            self.forget(tid);
+            self.count_tracees();
+        }
+    }
+
+    /// The thread that called exec takes over the leader's number; its own ends without a word, as the leader does.
+    fn executed(&mut self, tid: Tid) {
+        let former = ptrace::event_message(tid).ok().and_then(|former| Tid::try_from(former).ok());
+        if let Some(former) = former.filter(|former| *former != tid) {
+            self.forget(former);
+            self.tracees.remove(&former);
+        }
+        self.forget(tid);
+        self.tracees.insert(tid);
+        self.count_tracees();
+        self.resume(tid, 0);
     }
 
     fn ended(&mut self, tid: Tid, how: Exited) {
@@ -204,9 +229,7 @@ impl Tracer {
             self.count_tracees();
         }
         if self.tracees.is_empty() {
-            for waiter in self.idle_waiters.drain(..) {
-                let _ = waiter.send(());
-            }
+            self.idle();
         }
         if let Some(waiter) = self.exits.remove(&tid) {
             // Whoever started it may no longer care.
@@ -214,9 +237,16 @@ impl Tracer {
         }
     }
 
+    fn idle(&mut self) {
+        for waiter in self.idle_waiters.drain(..) {
+            let _ = waiter.send(());
+        }
+    }
+
     fn forget(&mut self, tid: Tid) {
         self.pending.remove(&tid);
         self.parked.remove(&tid);
+        self.scratch.remove(&tid);
     }
 
     pub(super) fn count_tracees(&self) {
@@ -225,9 +255,6 @@ impl Tracer {
 
     /// A seccomp stop, or the entry of a call where everything is traced.
     fn call_stop(&mut self, tid: Tid) {
-        if self.pending.get(&tid).is_some_and(Pending::awaits_own_call) {
-            return self.enter_rewritten(tid);
-        }
         self.pending.remove(&tid);
         match ptrace::registers(tid) {
             Ok(regs) => self.serve(tid, regs),
@@ -285,7 +312,7 @@ impl Tracer {
 
     /// Runs a job on a tracee's memory, here or where it may block, and goes on with its result.
     pub(super) fn perform(&mut self, tid: Tid, job: Job, parked: Parked) {
-        if !self.fuse_seen {
+        if !self.faults_may_wait {
             let done = job.run(self.probe.memory, tid);
             return self.proceed(tid, parked, done);
         }

@@ -5,6 +5,7 @@
 pub mod daemon;
 pub mod inherited;
 pub mod memory;
+pub mod probe;
 pub mod process;
 pub mod ptrace;
 pub mod seccomp;

@@ -1,7 +1,7 @@
 //! Whole-process operations: forking early, ending as another process ended, the descriptors that were inherited.
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use super::ptrace::Tid;
 
@@ -43,6 +43,28 @@ pub fn die_by(signal: i32) {
     }
 }
 
+/// Sets status flags (`F_SETFL`) of another thread's descriptor, through a copy of it that shares them.
+pub fn set_status_flags(tid: Tid, fd: RawFd, flags: u64) -> io::Result<()> {
+    // PIDFD_THREAD, which older kernels refuse: they know descriptors of whole processes only.
+    let opened = [libc::O_EXCL, 0].into_iter().find_map(|flags| {
+        // SAFETY: pidfd_open takes integers and returns a new descriptor.
+        let raw = unsafe { libc::syscall(libc::SYS_pidfd_open, tid, flags) } as RawFd;
+        // SAFETY: a descriptor that the kernel just gave us belongs to nobody else.
+        (raw >= 0).then(|| unsafe { OwnedFd::from_raw_fd(raw) })
+    });
+    let Some(process) = opened else { return Err(io::Error::last_os_error()) };
+    // SAFETY: takes integers and returns a new descriptor.
+    let raw = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0) } as RawFd;
+    if raw < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: as above.
+    let copy = unsafe { OwnedFd::from_raw_fd(raw) };
+    // SAFETY: F_SETFL takes an integer.
+    let done = unsafe { libc::fcntl(copy.as_raw_fd(), libc::F_SETFL, flags) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Takes over the descriptors from 3 up that this process was started with and that its children would inherit.
 /// To be called once, before anything else has opened a descriptor without close-on-exec.
 pub fn take_inherited() -> io::Result<Vec<(OwnedFd, RawFd)>> {
@@ -65,9 +87,10 @@ pub fn take_inherited() -> io::Result<Vec<(OwnedFd, RawFd)>> {
     Ok(taken)
 }
 
-/// Puts /dev/null on stdin, stdout and stderr, so that pipes held there close.
-pub fn release_stdio() -> io::Result<()> {
-    use std::os::fd::AsRawFd;
+/// Puts /dev/null on stdin, stdout and stderr, so that pipes held there close, and leaves the working directory, so that
+/// its filesystem can be unmounted.
+pub fn let_go() -> io::Result<()> {
+    nix::unistd::chdir("/")?;
     let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
     for target in 0..3 {
         // SAFETY: replaces our own standard descriptor by a live one.

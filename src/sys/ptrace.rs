@@ -55,6 +55,13 @@ pub fn set_registers(tid: Tid, regs: &Registers) -> io::Result<()> {
     request(libc::PTRACE_SETREGS, tid, 0, std::ptr::from_ref(regs) as usize).map(drop)
 }
 
+/// What an event stop says besides its kind: for exec, the number that the calling thread had.
+pub fn event_message(tid: Tid) -> io::Result<u64> {
+    let mut message: libc::c_ulong = 0;
+    request(libc::PTRACE_GETEVENTMSG, tid, 0, (&raw mut message) as usize)?;
+    Ok(message)
+}
+
 /// Reads one word of the tracee's memory.
 pub fn peek(tid: Tid, addr: u64) -> io::Result<u64> {
     // The libc wrapper returns the word itself, so only errno tells an error.

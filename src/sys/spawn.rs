@@ -56,14 +56,16 @@ pub fn fork(spawn: &Spawn<'_>) -> io::Result<Forked> {
     // For a script without `#!`, as execvp(3) does it.
     let mut shell_argv = vec![shell.as_ptr(), spawn.program.as_ptr()];
     shell_argv.extend(argv.iter().skip(1));
-    let plan = Plan { spawn, argv: &argv, env: &env, shell: &shell, shell_argv: &shell_argv };
-    let highest = spawn.fds.iter().flat_map(|(from, to)| [*from, *to]).fold(go_read.as_raw_fd(), RawFd::max);
-    let keep = highest.max(error_write.as_raw_fd()) + 1;
+    // Above every target number that is not in place already, so that nothing that is lifted there is overwritten.
+    let moved = spawn.fds.iter().filter(|(from, to)| from != to);
+    let above = moved.map(|(_, to)| *to + 1).fold(3, RawFd::max);
+    let mut lifted = vec![-1; spawn.fds.len()];
+    let plan = Plan { spawn, argv: &argv, env: &env, shell: &shell, shell_argv: &shell_argv, above };
     // SAFETY: the child calls only `Plan::run`, which is async-signal-safe and never returns.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         // SAFETY: we are the only thread of the forked child.
-        0 => unsafe { plan.run(go_read.as_raw_fd(), error_write.as_raw_fd(), keep) },
+        0 => unsafe { plan.run(go_read.as_raw_fd(), error_write.as_raw_fd(), &mut lifted) },
         pid => Ok(Forked { pid, go: go_write, error: error_read }),
     }
 }
@@ -108,6 +110,8 @@ struct Plan<'a> {
     env: &'a [*const c_char],
     shell: &'a CString,
     shell_argv: &'a [*const c_char],
+    /// Descriptors from here on are free for the way to exec.
+    above: RawFd,
 }
 
 impl Plan<'_> {
@@ -115,9 +119,9 @@ impl Plan<'_> {
     ///
     /// # Safety
     /// Only in a freshly forked child: it changes process-wide state and ends the process.
-    unsafe fn run(&self, go: RawFd, error: RawFd, keep: RawFd) -> ! {
+    unsafe fn run(&self, go: RawFd, error: RawFd, lifted: &mut [RawFd]) -> ! {
         // SAFETY: the caller's promise; every call in `steps` is async-signal-safe.
-        let errno = unsafe { self.steps(go, error, keep) };
+        let errno = unsafe { self.steps(go, error, lifted) };
         // SAFETY: writes four bytes of a live local, then ends the process.
         unsafe {
             libc::write(error, (&raw const errno).cast(), size_of::<i32>());
@@ -129,7 +133,7 @@ impl Plan<'_> {
     ///
     /// # Safety
     /// As for [`Plan::run`].
-    unsafe fn steps(&self, go: RawFd, mut error: RawFd, keep: RawFd) -> i32 {
+    unsafe fn steps(&self, go: RawFd, mut error: RawFd, lifted: &mut [RawFd]) -> i32 {
         let failed = || io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
         // SAFETY: async-signal-safe calls on integers and on strings that live in `self`.
         unsafe {
@@ -140,16 +144,20 @@ impl Plan<'_> {
             if self.spawn.new_session && libc::setsid() < 0 {
                 return failed();
             }
-            // Sources may sit on target numbers, so first lift them all above.
-            let lifted = keep + self.spawn.fds.len() as RawFd + 8;
-            error = libc::fcntl(error, libc::F_DUPFD_CLOEXEC, lifted);
-            for (index, (from, _)) in self.spawn.fds.iter().enumerate() {
-                if libc::dup3(*from, keep + index as RawFd, libc::O_CLOEXEC) < 0 {
+            error = libc::fcntl(error, libc::F_DUPFD_CLOEXEC, self.above);
+            // Sources may sit on target numbers, so first lift them all above. Those in place stay: a caller's numbers
+            // may be as high as its limit allows.
+            for ((from, to), slot) in self.spawn.fds.iter().zip(lifted.iter_mut()) {
+                *slot =
+                    if from == to { *from } else { libc::fcntl(*from, libc::F_DUPFD_CLOEXEC, self.above) };
+                if *slot < 0 {
                     return failed();
                 }
             }
-            for (index, (_, to)) in self.spawn.fds.iter().enumerate() {
-                if libc::dup2(keep + index as RawFd, *to) < 0 {
+            for ((_, to), slot) in self.spawn.fds.iter().zip(lifted.iter()) {
+                let done =
+                    if slot == to { libc::fcntl(*slot, libc::F_SETFD, 0) } else { libc::dup2(*slot, *to) };
+                if done < 0 {
                     return failed();
                 }
             }
