@@ -151,7 +151,7 @@ fn four_thousand_rules_fit_one_object_and_the_next_table_waits_for_the_answer() 
     let text = manifest("many", &format!("{{files: [{}]}}", files.join(", ")));
     cluster.kubectl(&["apply", "--server-side", "-f", "-"], &text);
     supervisor.await_value("/proc/many/4095", Some("v"));
-    eprintln!("controller with 4096 rules: {} KiB resident", controller.rss());
+    eprintln!("controller with 4096 rules: {}", controller.memory());
     supervisor.shared.mute.store(true, std::sync::atomic::Ordering::SeqCst);
     cluster.apply("next", "{files: [{path: /proc/next, value: '1'}]}");
     within(Duration::from_secs(5), "published", || supervisor.value("/proc/next"));
