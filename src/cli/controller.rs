@@ -1,10 +1,13 @@
 //! `sandbar controller`: the controller daemon, as the supervisor starts it.
 
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use tracing_subscriber::EnvFilter;
 
+use crate::api::SandboxConfig;
+use crate::api::files;
 use crate::api::profiles::{self, Environment};
 use crate::controller::{self, Config, ControllerError, link};
 use crate::exit::{Exit, Failure, Outcome};
@@ -26,6 +29,9 @@ pub struct Args {
         value_name = "ADDRESS:PORT"
     )]
     metrics_address: SocketAddr,
+    /// SandboxConfig files to apply as the built-in profiles are, joined by `:`; `sandbar up -f` gives them.
+    #[arg(long, env = "SANDBAR_CONFIG_FILES", value_name = "FILES", hide_short_help = true)]
+    config_files: Option<OsString>,
     /// Serve no metrics and probes.
     #[arg(long)]
     no_metrics: bool,
@@ -38,7 +44,7 @@ pub fn run(args: Args) -> Outcome {
         kubeconfig: args.kubeconfig,
         node: args.node_name.map_or_else(host_name, Ok)?,
         address: (!args.no_metrics).then_some(args.metrics_address),
-        builtin: profiles::builtin(Environment::here())?,
+        builtin: applied(args.config_files.as_deref())?,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -52,6 +58,17 @@ pub fn run(args: Args) -> Outcome {
         }
     })?;
     Ok(0)
+}
+
+/// What is applied at the start. A file that has become unreadable since `up` must not keep the controller from running.
+fn applied(files: Option<&OsStr>) -> Result<Vec<SandboxConfig>, Failure> {
+    let mut objects = profiles::builtin(Environment::here())?;
+    let given = files.filter(|files| !files.is_empty());
+    match files::load_files(given.iter().flat_map(std::env::split_paths)) {
+        Ok(more) => objects.extend(more),
+        Err(error) => tracing::warn!("left out: {error}"),
+    }
+    Ok(objects)
 }
 
 fn host_name() -> Result<String, ControllerError> {

@@ -89,9 +89,14 @@ impl Engine {
         let mut refresh = interval(REFRESH);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut writing: Option<BoxFuture<'static, Written>> = None;
+        let mut said_ready = false;
         loop {
             if writing.is_none() {
                 writing = self.next_write();
+            }
+            if !said_ready && writing.is_none() && self.at_rest() {
+                // One that is gone is noticed by `gone`.
+                said_ready = signals.say_ready().is_ok();
             }
             tokio::select! {
                 news = heard.recv() => self.hear(news.ok_or(ControllerError::ApiTask)?),
@@ -134,6 +139,13 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Whether everything that is known is in force and told.
+    fn at_rest(&self) -> bool {
+        let known = self.client.is_some() && self.store.complete() && self.labels.is_some();
+        let told = self.publish_at.is_none() && self.tell_at.is_none() && self.writes.is_empty();
+        known && told && !self.waiting && self.unpublishable.is_none() && self.publisher.acknowledged()
     }
 
     /// A table is due once everything that it is made of is known.

@@ -85,10 +85,16 @@ impl Signals {
         read(&self.observed_bell, &mut count).await.map(|_| ())
     }
 
+    /// Tells the supervisor that definition and profiles are applied, the first table is in force and status says so.
+    pub fn say_ready(&self) -> io::Result<()> {
+        nix::unistd::write(self.alive.get_ref(), b"ready\n")?;
+        Ok(())
+    }
+
     /// Returns when the supervisor is gone.
     pub async fn gone(&self) {
         let mut byte = [0_u8; 1];
-        // Nothing is ever written to the pipe; an error means that it cannot tell us any more either.
+        // The supervisor never writes to it; an error means that it cannot tell us any more either.
         while matches!(read(&self.alive, &mut byte).await, Ok(1..)) {}
     }
 }

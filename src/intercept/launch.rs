@@ -1,9 +1,19 @@
 //! What is asked of the tracer thread to start a process, and what comes back.
 
-use std::ffi::OsString;
-use std::os::fd::{OwnedFd, RawFd};
-use std::path::PathBuf;
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
+
+use nix::unistd::{AccessFlags, access};
+
+use super::faults;
+use super::tracer::Tracer;
+use crate::sys::ptrace::{self, Tid};
+use crate::sys::spawn::{self, Spawn};
 
 /// A process to start.
 #[derive(Debug)]
@@ -78,6 +88,136 @@ pub enum LaunchError {
     Gone,
 }
 
+/// What is asked of the tracer thread, and where the answer goes.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// Start a process, from this program.
+    Launch(Launch, PathBuf, mpsc::Sender<io::Result<Started>>),
+    /// Tell when no tracee is left.
+    WhenIdle(mpsc::Sender<()>),
+}
+
+/// A process that has been let go; whether exec succeeded is still to be read.
+#[derive(Debug)]
+pub(super) struct Started {
+    pid: Tid,
+    exit: mpsc::Receiver<Exited>,
+    error: OwnedFd,
+}
+
+/// Hands a launch to the tracer thread and waits until the program runs.
+pub(super) fn request(requests: &mpsc::Sender<Request>, launch: Launch) -> Result<Launched, LaunchError> {
+    let program = launch.argv.first().cloned().unwrap_or_default();
+    let named = || program.to_string_lossy().into_owned();
+    let path = launch.env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
+    let found = find(&program, path.as_deref(), launch.cwd.as_deref())
+        .map_err(|source| LaunchError::Exec { program: named(), source })?;
+    let (reply, answer) = mpsc::channel();
+    requests.send(Request::Launch(launch, found, reply)).map_err(|_| LaunchError::Gone)?;
+    spawn::ring().map_err(|source| LaunchError::Attach { program: named(), source })?;
+    let started = answer
+        .recv()
+        .map_err(|_| LaunchError::Gone)?
+        .map_err(|source| LaunchError::Attach { program: named(), source })?;
+    let mut errno = [0; 4];
+    match File::from(started.error).read_exact(&mut errno) {
+        // End of file: exec closed the other end.
+        Err(_) => Ok(Launched { pid: started.pid as u32, exit: started.exit }),
+        Ok(()) => {
+            let source = io::Error::from_raw_os_error(i32::from_ne_bytes(errno));
+            Err(LaunchError::Exec { program: named(), source })
+        }
+    }
+}
+
+impl Tracer {
+    /// Starts a requested process. Its exec is not waited for: a traced one needs this thread to get there.
+    pub(super) fn take(&mut self, request: Request) {
+        // Whoever asked may have given up.
+        match request {
+            Request::Launch(launch, program, reply) => drop(reply.send(self.fork(launch, &program))),
+            Request::WhenIdle(reply) if self.tracees.is_empty() => drop(reply.send(())),
+            Request::WhenIdle(reply) => self.idle_waiters.push(reply),
+        }
+    }
+
+    fn fork(&mut self, launch: Launch, program: &Path) -> io::Result<Started> {
+        let served = |fd: &OwnedFd| {
+            let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+            link.is_ok_and(|link| faults::serves(&link.to_string_lossy()))
+        };
+        let given = launch.inherit.iter().map(|(fd, _)| fd).chain(launch.stdio.iter().flatten());
+        if given.into_iter().any(served) {
+            self.expect_waiting_faults(0, "an inherited descriptor");
+        }
+        let null = File::options().read(true).write(true).open("/dev/null")?;
+        let stdio = launch.stdio.iter().zip(0..).map(|(fd, target)| match fd {
+            Some(fd) => (fd.as_raw_fd(), target),
+            None => (null.as_raw_fd(), target),
+        });
+        let further = launch.inherit.iter().map(|(fd, target)| (fd.as_raw_fd(), *target));
+        let spawn = Spawn {
+            program: c_string(program.as_os_str())?,
+            argv: launch.argv.iter().map(|arg| c_string(arg)).collect::<io::Result<_>>()?,
+            env: launch
+                .env
+                .iter()
+                .map(|(name, value)| environment(name, value))
+                .collect::<io::Result<_>>()?,
+            cwd: launch.cwd.as_deref().map(|cwd| c_string(cwd.as_os_str())).transpose()?,
+            fds: stdio.chain(further).collect(),
+            new_session: launch.session != Session::Inherit,
+            terminal: launch.session == Session::Terminal,
+            filter: launch.traced.then_some(self.filter.as_slice()),
+            signals: &self.signals,
+            probe: false,
+        };
+        let forked = spawn::fork(&spawn)?;
+        let pid = forked.pid;
+        if launch.traced {
+            // On failure the hand-shake pipe closes and the child, still waiting on it, ends.
+            ptrace::seize(pid)?;
+            self.tracees.insert(pid);
+            self.count_tracees();
+        }
+        let (sender, exit) = mpsc::channel();
+        self.exits.insert(pid, sender);
+        Ok(Started { pid, exit, error: forked.release()? })
+    }
+}
+
+/// The program's path, as execvp(3) finds it: as given if it has a slash, else the first executable on PATH.
+fn find(name: &OsStr, path: Option<&OsStr>, cwd: Option<&Path>) -> io::Result<PathBuf> {
+    if name.as_bytes().contains(&b'/') {
+        return Ok(name.into());
+    }
+    let path = path.unwrap_or(OsStr::new("/bin:/usr/bin"));
+    let mut reason = libc::ENOENT;
+    for dir in std::env::split_paths(path).filter(|_| !name.is_empty()) {
+        let candidate = dir.join(name);
+        let seen = cwd.map_or_else(|| candidate.clone(), |cwd| cwd.join(&candidate));
+        if seen.is_file() && access(&seen, AccessFlags::X_OK).is_ok() {
+            return Ok(candidate);
+        }
+        if seen.exists() {
+            reason = libc::EACCES;
+        }
+    }
+    Err(io::Error::from_raw_os_error(reason))
+}
+
+fn c_string(text: &OsStr) -> io::Result<CString> {
+    CString::new(text.as_bytes())
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a NUL in an argument"))
+}
+
+fn environment(name: &OsStr, value: &OsStr) -> io::Result<CString> {
+    let mut entry = name.to_owned().into_vec();
+    entry.push(b'=');
+    entry.extend_from_slice(value.as_bytes());
+    c_string(OsStr::from_bytes(&entry))
+}
+
 impl Exited {
     /// The code that a shell would show: the status itself, or 128 plus the signal.
     pub fn code(self) -> u8 {
@@ -85,5 +225,22 @@ impl Exited {
             Self::Code(code) => (code & 0xff) as u8,
             Self::Signal(signal) => (128 + signal).clamp(0, 255) as u8,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_found_on_path_and_nowhere_else() {
+        let found = |name: &str, path: &str, cwd: &str| {
+            find(OsStr::new(name), Some(OsStr::new(path)), Some(Path::new(cwd))).map_err(|e| e.raw_os_error())
+        };
+        assert_eq!(found("sh", "/no/such:/bin", "/"), Ok("/bin/sh".into()));
+        assert_eq!(found("sh", "/no/such", "/bin"), Err(Some(libc::ENOENT)));
+        assert_eq!(found("sh", "/no/such:", "/bin"), Ok("sh".into()));
+        assert_eq!(found("passwd", "/etc", "/"), Err(Some(libc::EACCES)));
+        assert_eq!(found("./sh", "/bin", "/bin"), Ok("./sh".into()));
     }
 }

@@ -1,0 +1,26 @@
+// The stand-in for k3s: one program that is k3s, or kubectl when it is called so.
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"sandbar.dev/hack/k3s/internal/cli"
+	"sandbar.dev/hack/k3s/internal/kubectl"
+)
+
+func main() {
+	switch name := filepath.Base(os.Args[0]); name {
+	case "kubectl":
+		if err := kubectl.Main(os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	case "ctr", "crictl", "containerd":
+		fmt.Fprintf(os.Stderr, "%s is not built in this k3s stand-in yet\n", name)
+		os.Exit(1)
+	default:
+		cli.Main(os.Args)
+	}
+}

@@ -1,0 +1,82 @@
+// Flags of k3s that the stand-in accepts and does not act on, either because it lacks
+// what they steer (etcd, S3, Helm, the node), or because nothing is left for them to switch
+// off. Those whose loss could surprise are told in the log.
+package cli
+
+import (
+	"slices"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/urfave/cli/v2"
+)
+
+// quiet are flags that ask for what is so anyway: there is nothing to be told.
+var quiet = []string{"disable-kube-proxy", "disable-network-policy", "disable-helm-controller", "disable-etcd",
+	"etcd-disable-snapshots", "disable-default-registry-endpoint", "tls-san-security", "prefer-bundled-bin",
+	"snapshotter", "lb-server-port"}
+
+func inertFlags() []cli.Flag {
+	var out []cli.Flag
+	str := func(name, value string, vars ...string) {
+		out = append(out, &cli.StringFlag{Name: name, Value: value, EnvVars: vars, Usage: inertUsage})
+	}
+	for _, name := range []string{"etcd-snapshot-dir", "etcd-s3-endpoint-ca", "etcd-s3-bucket", "etcd-s3-folder",
+		"etcd-s3-proxy", "etcd-s3-config-secret", "etcd-s3-bucket-lookup-type", "cluster-reset-restore-path",
+		"helm-job-image", "default-local-storage-path", "container-runtime-endpoint", "default-runtime",
+		"image-service-endpoint", "flannel-iface", "flannel-conf", "flannel-cni-conf"} {
+		str(name, "")
+	}
+	str("servicelb-namespace", "kube-system")
+	str("write-kubeconfig-group", "", env("KUBECONFIG_GROUP")...)
+	str("etcd-snapshot-name", "etcd-snapshot")
+	str("etcd-snapshot-schedule-cron", "0 */12 * * *")
+	str("etcd-s3-endpoint", "s3.amazonaws.com")
+	str("etcd-s3-region", "us-east-1")
+	str("etcd-s3-access-key", "", "AWS_ACCESS_KEY_ID")
+	str("etcd-s3-secret-key", "", "AWS_SECRET_ACCESS_KEY")
+	str("etcd-s3-session-token", "", "AWS_SESSION_TOKEN")
+	str("secrets-encryption-provider", "aescbc")
+	str("system-default-registry", "", env("SYSTEM_DEFAULT_REGISTRY")...)
+	str("image-credential-provider-bin-dir", "/var/lib/rancher/credentialprovider/bin")
+	str("image-credential-provider-config", "/var/lib/rancher/credentialprovider/config.yaml")
+	str("pause-image", "rancher/mirrored-pause:3.6")
+	str("snapshotter", "overlayfs")
+	str("private-registry", "/etc/rancher/k3s/registries.yaml")
+	str("resolv-conf", "", env("RESOLV_CONF")...)
+	str("vpn-auth", "", env("VPN_AUTH")...)
+	str("vpn-auth-file", "", env("VPN_AUTH_FILE")...)
+
+	for _, name := range []string{"flannel-ipv6-masq", "etcd-expose-metrics", "etcd-disable-snapshots",
+		"etcd-snapshot-compress", "etcd-s3", "etcd-s3-skip-ssl-verify", "etcd-s3-insecure", "kine-tls",
+		"disable-kube-proxy", "disable-network-policy", "disable-helm-controller", "disable-etcd",
+		"embedded-registry", "supervisor-metrics", "enable-pprof", "with-node-id", "docker",
+		"disable-default-registry-endpoint", "nonroot-devices", "protect-kernel-defaults", "prefer-bundled-bin"} {
+		out = append(out, &cli.BoolFlag{Name: name, Usage: inertUsage})
+	}
+	for _, name := range []string{"etcd-arg", "kube-cloud-controller-manager-arg", "kube-cloud-controller-arg",
+		"kubelet-arg", "kube-proxy-arg", "node-label", "node-taint", "node-internal-dns", "node-external-dns",
+		"airgap-extra-registry"} {
+		out = append(out, &cli.StringSliceFlag{Name: name, Usage: inertUsage})
+	}
+	return append(out,
+		&cli.BoolFlag{Name: "tls-san-security", Value: true, Usage: inertUsage},
+		&cli.BoolFlag{Name: "selinux", EnvVars: env("SELINUX"), Usage: inertUsage},
+		&cli.IntFlag{Name: "etcd-snapshot-retention", Value: 5, Usage: inertUsage},
+		&cli.IntFlag{Name: "etcd-s3-retention", Value: 5, Usage: inertUsage},
+		&cli.IntFlag{Name: "lb-server-port", Value: 6444, EnvVars: env("LB_SERVER_PORT"), Usage: inertUsage},
+		&cli.DurationFlag{Name: "etcd-s3-timeout", Value: 5 * time.Minute, Usage: inertUsage},
+	)
+}
+
+const inertUsage = "accepted, without effect in this stand-in"
+
+// warnInert says which of the flags that were given do nothing.
+func warnInert(c *cli.Context) {
+	for _, f := range inertFlags() {
+		name := f.Names()[0]
+		if c.IsSet(name) && !slices.Contains(quiet, name) {
+			logrus.Warnf("--%s is accepted, but has no effect in this stand-in", name)
+		}
+	}
+}

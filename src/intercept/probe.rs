@@ -1,0 +1,146 @@
+//! What this kernel offers, found by doing it to a child of our own: the order of stops and the way to tracee memory.
+
+use std::ffi::CString;
+use std::os::fd::AsRawFd;
+
+use super::memory::Access;
+use super::syscalls::TRAPPED;
+use super::{Backend, StartError, filter};
+use crate::rules::observed::InterceptorState;
+use crate::sys::signal::Dispositions;
+use crate::sys::spawn::{self, Spawn};
+use crate::sys::wait::{self, Event};
+use crate::sys::{memory, ptrace};
+
+/// What was found.
+#[derive(Clone, Copy, Debug)]
+pub struct Probe {
+    /// A seccomp stop is followed by an entry stop before the exit stop, as in gVisor and Linux before 4.8.
+    pub entry_stop_follows_seccomp: bool,
+    /// How to reach tracee memory.
+    pub memory: Access,
+    /// The `syscall` instruction leaves its return address in rcx, so that other ways to make a call stand out.
+    pub syscall_marks: bool,
+}
+
+impl Probe {
+    /// For the observed table.
+    pub fn state(&self, backend: Backend) -> InterceptorState {
+        let backend = match backend {
+            Backend::SeccompTrace => "seccomp-trace",
+            Backend::PtraceSyscall => "ptrace-syscall",
+        };
+        let stop_order = if self.entry_stop_follows_seccomp { "entry-exit" } else { "exit" };
+        let memory_access = match self.memory {
+            Access::ProcessVm => "process_vm",
+            Access::PeekPoke => "peek_poke",
+        };
+        InterceptorState {
+            backend: backend.to_owned(),
+            stop_order: stop_order.to_owned(),
+            memory_access: memory_access.to_owned(),
+            trapped: TRAPPED.iter().map(|call| call.name.to_owned()).collect(),
+        }
+    }
+}
+
+/// Traces a child of this thread through one trapped call. Nothing else may be traced or waited for yet.
+pub fn probe() -> Result<Probe, StartError> {
+    let child = Child::start()?;
+    let found = child.watch();
+    child.end();
+    found
+}
+
+struct Child(ptrace::Tid);
+
+impl Child {
+    fn start() -> Result<Self, StartError> {
+        let refused = |what: &str| {
+            let what = what.to_owned();
+            move |error: std::io::Error| StartError::Unsupported(format!("{what}: {error}"))
+        };
+        let program = filter::program();
+        let null = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .map_err(refused("/dev/null"))?;
+        let signals = Dispositions::current();
+        let spawn = Spawn {
+            program: CString::default(),
+            argv: Vec::new(),
+            env: Vec::new(),
+            cwd: None,
+            fds: (0..3).map(|target| (null.as_raw_fd(), target)).collect(),
+            new_session: true,
+            terminal: false,
+            filter: Some(&program),
+            signals: &signals,
+            probe: true,
+        };
+        let forked = spawn::fork(&spawn).map_err(refused("fork"))?;
+        let pid = forked.pid;
+        ptrace::seize(pid).map_err(refused("PTRACE_SEIZE"))?;
+        forked.release().map_err(refused("hand-shake"))?;
+        Ok(Self(pid))
+    }
+
+    fn watch(&self) -> Result<Probe, StartError> {
+        let mut memory = None;
+        let mut syscall_marks = false;
+        let mut stops_after = None;
+        let unsupported = |what: String| StartError::Unsupported(what);
+        loop {
+            let (tid, event) = wait::wait_any(true)
+                .map_err(|error| unsupported(format!("wait4: {error}")))?
+                .ok_or_else(|| unsupported("a traced child vanished".to_owned()))?;
+            if tid != self.0 {
+                continue;
+            }
+            let resumed = match (event, stops_after) {
+                (Event::Exited(_) | Event::Killed(_), _) => {
+                    let what = "a program under a RET_TRACE filter ended without a seccomp stop";
+                    return Err(unsupported(format!("{what} ({event:?})")));
+                }
+                (Event::Seccomp, None) => {
+                    memory = Some(self.memory());
+                    syscall_marks = ptrace::registers(tid).is_ok_and(|regs| regs.rcx == regs.rip);
+                    stops_after = Some(());
+                    ptrace::cont_to_syscall(tid, 0)
+                }
+                (Event::Syscall, Some(())) => {
+                    let regs = ptrace::registers(tid)
+                        .map_err(|error| unsupported(format!("PTRACE_GETREGS: {error}")))?;
+                    let entry = regs.rax as i64 == -i64::from(libc::ENOSYS);
+                    return Ok(Probe {
+                        entry_stop_follows_seccomp: entry,
+                        memory: memory.unwrap_or(Access::PeekPoke),
+                        // In gVisor it depends on the way in; there are no other ways there.
+                        syscall_marks: syscall_marks && !entry,
+                    });
+                }
+                (Event::Signal(signal), _) => ptrace::cont(tid, signal),
+                _ => ptrace::cont(tid, 0),
+            };
+            resumed.map_err(|error| unsupported(format!("PTRACE_CONT: {error}")))?;
+        }
+    }
+
+    /// Reads the top of the child's stack.
+    fn memory(&self) -> Access {
+        let mut word = [0; 8];
+        let read = ptrace::registers(self.0).and_then(|regs| memory::read(self.0, regs.rsp, &mut word));
+        if matches!(read, Ok(8)) { Access::ProcessVm } else { Access::PeekPoke }
+    }
+
+    /// Kills and reaps the child.
+    fn end(&self) {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.0), nix::sys::signal::Signal::SIGKILL);
+        while let Ok(Some((tid, event))) = wait::wait_any(true) {
+            if tid == self.0 && matches!(event, Event::Exited(_) | Event::Killed(_)) {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Redirects: the call runs with another path, which lies in a scratch page that is mapped into the tracee for it.
+//!
+//! To map the page the call is replaced by mmap and then made again, from its own instruction and with its own
+//! arguments, as the kernel restarts an interrupted call. So a signal that comes in between finds nothing odd. The page
+//! is unmapped afterwards, unless the call was interrupted: then it waits for the call's next try.
+
+use super::call::{self, Call};
+use super::memory::Job;
+use super::path;
+use super::steps::{Injection, Parked, Step};
+use super::tracer::Tracer;
+use crate::rules::model::Target;
+use crate::sys::ptrace::{Registers, Tid};
+
+/// Bytes mapped for a rewritten path; a path is never longer.
+pub(super) const SCRATCH: u64 = 4096;
+
+impl Tracer {
+    /// The new path of a redirected call; `None` where it would lead a process in another mount namespace astray.
+    pub(super) fn redirected(&self, tid: Tid, text: &str, target: &Target) -> Option<Vec<u8>> {
+        match target {
+            Target::Sibling(name) => {
+                let bare = text.trim_end_matches('/');
+                let dir = bare.rfind('/').map_or("", |at| &bare[..=at]);
+                // What asks for a directory must go on doing so.
+                let slash = if bare.len() < text.len() { "/" } else { "" };
+                Some(format!("{dir}{name}{slash}").into_bytes())
+            }
+            Target::To(path) => self.at_home(tid).then(|| path.clone().into_bytes()),
+        }
+        .filter(|path| (path.len() as u64) < SCRATCH)
+    }
+
+    /// Whether the thread shares the supervisor's mount namespace and root directory.
+    fn at_home(&self, tid: Tid) -> bool {
+        path::namespace(tid, "mnt") == self.own_mount_namespace && path::root(tid).as_deref() == Some("/")
+    }
+
+    /// At the call's entry: go elsewhere.
+    pub(super) fn redirect(&mut self, tid: Tid, regs: Registers, call: Call, path: Vec<u8>) {
+        let Some(at) = self.scratch.get(&tid).copied() else { return self.map_scratch(tid, regs, call) };
+        let bytes = [path, vec![0]].concat();
+        self.perform(tid, Job::Write { at, bytes }, Parked::PathWritten { saved: regs, call, scratch: at });
+    }
+
+    fn map_scratch(&mut self, tid: Tid, regs: Registers, call: Call) {
+        let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        let args = [0, SCRATCH, prot as u64, flags as u64, u64::MAX, 0];
+        let map = call::replaced(&regs, call.abi, call.abi.injected().mmap, args);
+        self.await_exit(tid, &map, regs, Step::Map);
+    }
+
+    /// The scratch page is there: the call is made again, and this time finds it.
+    pub(super) fn mapped(&mut self, tid: Tid, saved: &Registers, result: i64) {
+        if (-4095..0).contains(&result) {
+            return self.resume_with(tid, &call::finished(saved, result));
+        }
+        self.scratch.insert(tid, result as u64);
+        self.resume_with(tid, &call::rewound(saved));
+    }
+
+    /// The new path was written, or could not be: somebody unmapped our page.
+    pub(super) fn path_written(&mut self, tid: Tid, saved: Registers, call: Call, at: u64, done: bool) {
+        if !done {
+            self.scratch.remove(&tid);
+            return self.map_scratch(tid, saved, call);
+        }
+        let mut args = call.args;
+        if let Some(slot) = call.syscall.path.and_then(|index| args.get_mut(index)) {
+            *slot = at;
+        }
+        let rewritten = call::replaced(&saved, call.abi, saved.orig_rax, args);
+        self.await_exit(tid, &rewritten, saved, Step::Rewritten);
+    }
+
+    /// The redirected call has run.
+    pub(super) fn redirect_done(&mut self, tid: Tid, saved: Registers, result: i64) {
+        let page = self.scratch.get(&tid).copied().filter(|_| !call::restarts(result));
+        let Some(page) = page else { return self.resume_with(tid, &call::finished(&saved, result)) };
+        let (number, args) = (call::abi(&saved).injected().munmap, [page, SCRATCH, 0, 0, 0, 0]);
+        self.inject(tid, saved, Injection { number, args }, Step::Unmap { result });
+    }
+}

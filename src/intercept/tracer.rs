@@ -1,0 +1,330 @@
+//! The tracer thread: waits, tells stops apart, resumes. What a trapped call gets is decided in `serve`.
+//!
+//! It blocks in wait4 alone. Once a page fault of a tracee may wait for another (`faults`), tracee memory is touched by
+//! other threads and this one also listens for their results.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+
+use arc_swap::ArcSwap;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::Backend;
+use super::active::Active;
+use super::files::Store;
+use super::filter;
+use super::launch::{Exited, Request};
+use super::memory::{Done, Job};
+use super::offload::Offload;
+use super::path;
+use super::probe::Probe;
+use super::steps::{Parked, Pending};
+use crate::rules::observed::{Observed, Scalar};
+use crate::sys::ptrace::{self, Registers, Tid};
+use crate::sys::seccomp::Instruction;
+use crate::sys::shared::sealed_memfd;
+use crate::sys::signal::Dispositions;
+use crate::sys::wait::{self, Event};
+
+/// All that the tracer thread owns.
+pub struct Tracer {
+    pub(super) backend: Backend,
+    pub(super) probe: Probe,
+    pub(super) observed: Observed,
+    pub(super) shared: Arc<ArcSwap<Active>>,
+    pub(super) active: Arc<Active>,
+    pub(super) files: Store,
+    pub(super) filter: Vec<Instruction>,
+    pub(super) signals: Dispositions,
+    pub(super) requests: Receiver<Request>,
+    pub(super) exits: HashMap<Tid, Sender<Exited>>,
+    pub(super) tracees: HashSet<Tid>,
+    pub(super) idle_waiters: Vec<Sender<()>>,
+    pub(super) pending: HashMap<Tid, Pending>,
+    pub(super) parked: HashMap<Tid, (u64, Parked)>,
+    /// Scratch pages of threads whose redirected call is under way, or was interrupted.
+    pub(super) scratch: HashMap<Tid, u64>,
+    pub(super) tokens: u64,
+    pub(super) offload: Offload,
+    pub(super) faults_may_wait: bool,
+    pub(super) own_mount_namespace: Option<String>,
+    pub(super) memfd_device: u64,
+    pub(super) started: i64,
+}
+
+impl Tracer {
+    /// A tracer without tracees.
+    pub(super) fn new(
+        backend: Backend,
+        probe: Probe,
+        observed: Observed,
+        shared: Arc<ArcSwap<Active>>,
+        requests: Receiver<Request>,
+        signals: Dispositions,
+    ) -> std::io::Result<Self> {
+        let sample = File::from(sealed_memfd("sandbar-probe", 0)?).metadata()?;
+        // With everything traced a filter would only add stops.
+        let filter = if backend == Backend::SeccompTrace { filter::program() } else { filter::allow_all() };
+        Ok(Self {
+            backend,
+            probe,
+            observed,
+            active: shared.load_full(),
+            shared,
+            files: Store::default(),
+            filter,
+            signals,
+            requests,
+            exits: HashMap::new(),
+            tracees: HashSet::new(),
+            idle_waiters: Vec::new(),
+            pending: HashMap::new(),
+            parked: HashMap::new(),
+            scratch: HashMap::new(),
+            tokens: 0,
+            offload: Offload::new(probe.memory)?,
+            faults_may_wait: false,
+            own_mount_namespace: path::namespace(std::process::id() as Tid, "mnt"),
+            memfd_device: sample.dev(),
+            started: sample.mtime(),
+        })
+    }
+
+    /// Runs until the process ends.
+    pub fn run(mut self) {
+        loop {
+            if self.faults_may_wait {
+                self.wait_with_offload();
+            } else {
+                match wait::wait_any(true) {
+                    Ok(Some((tid, event))) => self.guarded(tid, event),
+                    // No child at all: whatever was missed, no tracee is left. Sleep until a request rings.
+                    Ok(None) => {
+                        self.tracees.clear();
+                        self.idle();
+                        self.wait_for_request();
+                    }
+                    Err(error) => tracing::error!(%error, "wait4 failed"),
+                }
+            }
+            self.take_requests();
+        }
+    }
+
+    fn wait_for_request(&mut self) {
+        if let Ok(request) = self.requests.recv() {
+            self.take(request);
+        }
+    }
+
+    fn take_requests(&mut self) {
+        while let Ok(request) = self.requests.try_recv() {
+            self.take(request);
+        }
+    }
+
+    fn wait_with_offload(&mut self) {
+        let mut set = SigSet::empty();
+        set.add(Signal::SIGCHLD);
+        let Ok(children) = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK) else {
+            tracing::error!("no signalfd: tracee memory is read inline although that may wait for a tracee");
+            self.faults_may_wait = false;
+            return;
+        };
+        loop {
+            while let Ok(Some((tid, event))) = wait::wait_any(false) {
+                self.guarded(tid, event);
+            }
+            for (tid, token, done) in self.offload.finished() {
+                self.offloaded(tid, token, done);
+            }
+            self.take_requests();
+            let fds = &mut [
+                PollFd::new(children.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.offload.bell(), PollFlags::POLLIN),
+            ];
+            // A failed poll (EINTR) only means one look more.
+            let _ = poll(fds, PollTimeout::NONE);
+            while let Ok(Some(_)) = children.read_signal() {}
+        }
+    }
+
+    /// Nothing that one stop does may end the loop.
+    fn guarded(&mut self, tid: Tid, event: Event) {
+        if catch_unwind(AssertUnwindSafe(|| self.handle(tid, event))).is_err() {
+            self.rescue(tid);
+        }
+    }
+
+    fn offloaded(&mut self, tid: Tid, token: u64, done: Done) {
+        let Some((_, parked)) = self.parked.remove(&tid).filter(|(wanted, _)| *wanted == token) else {
+            return;
+        };
+        if catch_unwind(AssertUnwindSafe(|| self.proceed(tid, parked, done))).is_err() {
+            self.rescue(tid);
+        }
+    }
+
+    fn rescue(&mut self, tid: Tid) {
+        self.observed.bump(Scalar::Panics);
+        self.pending.remove(&tid);
+        self.parked.remove(&tid);
+        self.resume(tid, 0);
+    }
+
+    fn handle(&mut self, tid: Tid, event: Event) {
+        match event {
+            Event::Exited(code) => self.ended(tid, Exited::Code(code)),
+            Event::Killed(signal) => self.ended(tid, Exited::Signal(signal)),
+            Event::Seccomp => self.call_stop(tid),
+            Event::Syscall => self.syscall_stop(tid),
+            Event::Attached => {
+                self.met(tid);
+                self.resume(tid, 0);
+            }
+            Event::GroupStop => {
+                self.met(tid);
+                self.tolerate(ptrace::listen(tid));
+            }
+            Event::Signal(signal) => {
+                self.give_up_injection(tid);
+                self.resume(tid, signal);
+            }
+            Event::Exec => self.executed(tid),
+            Event::Made | Event::Other => self.resume(tid, 0),
+        }
+    }
+
+    /// A new tracee, or an old number anew: nothing of an earlier holder may stick to it.
+    fn met(&mut self, tid: Tid) {
+        if self.tracees.insert(tid) {
+            self.forget(tid);
+            self.count_tracees();
+        }
+    }
+
+    /// The thread that called exec takes over the leader's number; its own ends without a word, as the leader does.
+    fn executed(&mut self, tid: Tid) {
+        let former = ptrace::event_message(tid).ok().and_then(|former| Tid::try_from(former).ok());
+        if let Some(former) = former.filter(|former| *former != tid) {
+            self.forget(former);
+            self.tracees.remove(&former);
+        }
+        self.forget(tid);
+        self.tracees.insert(tid);
+        self.count_tracees();
+        self.resume(tid, 0);
+    }
+
+    fn ended(&mut self, tid: Tid, how: Exited) {
+        self.forget(tid);
+        if self.tracees.remove(&tid) {
+            self.count_tracees();
+        }
+        if self.tracees.is_empty() {
+            self.idle();
+        }
+        if let Some(waiter) = self.exits.remove(&tid) {
+            // Whoever started it may no longer care.
+            let _ = waiter.send(how);
+        }
+    }
+
+    fn idle(&mut self) {
+        for waiter in self.idle_waiters.drain(..) {
+            let _ = waiter.send(());
+        }
+    }
+
+    fn forget(&mut self, tid: Tid) {
+        self.pending.remove(&tid);
+        self.parked.remove(&tid);
+        self.scratch.remove(&tid);
+    }
+
+    pub(super) fn count_tracees(&self) {
+        self.observed.set(Scalar::Tracees, self.tracees.len() as u64);
+    }
+
+    /// A seccomp stop, or the entry of a call where everything is traced.
+    fn call_stop(&mut self, tid: Tid) {
+        self.pending.remove(&tid);
+        match ptrace::registers(tid) {
+            Ok(regs) => self.serve(tid, regs),
+            Err(error) => self.tolerate(Err(error)),
+        }
+    }
+
+    fn syscall_stop(&mut self, tid: Tid) {
+        if let Some(pending) = self.pending.get_mut(&tid) {
+            if pending.entries > 0 {
+                pending.entries -= 1;
+                return self.tolerate(ptrace::cont_to_syscall(tid, 0));
+            }
+            if let Some(pending) = self.pending.remove(&tid) {
+                return match ptrace::registers(tid) {
+                    Ok(regs) => self.exit_stop(tid, pending, &regs),
+                    Err(error) => self.tolerate(Err(error)),
+                };
+            }
+        }
+        // Everything is traced: an entry shows the result that no call has yet.
+        match ptrace::registers(tid) {
+            Ok(regs) if regs.rax as i64 == -i64::from(libc::ENOSYS) => self.serve(tid, regs),
+            Ok(_) => self.resume(tid, 0),
+            Err(error) => self.tolerate(Err(error)),
+        }
+    }
+
+    /// Lets the thread run on, to its next trapped call.
+    pub(super) fn resume(&mut self, tid: Tid, signal: i32) {
+        let waits_for_exit = self.pending.contains_key(&tid);
+        if self.backend == Backend::PtraceSyscall || waits_for_exit {
+            self.tolerate(ptrace::cont_to_syscall(tid, signal));
+        } else {
+            self.tolerate(ptrace::cont(tid, signal));
+        }
+    }
+
+    /// Sets registers and lets the thread run on.
+    pub(super) fn resume_with(&mut self, tid: Tid, regs: &Registers) {
+        match ptrace::set_registers(tid, regs) {
+            Ok(()) => self.resume(tid, 0),
+            Err(error) => self.tolerate(Err(error)),
+        }
+    }
+
+    /// A tracee may be killed at any moment, also while it is stopped: that is no error.
+    pub(super) fn tolerate(&mut self, result: std::io::Result<()>) {
+        if let Err(error) = result
+            && error.raw_os_error() != Some(libc::ESRCH)
+        {
+            tracing::warn!(%error, "a ptrace request failed");
+        }
+    }
+
+    /// Runs a job on a tracee's memory, here or where it may block, and goes on with its result.
+    pub(super) fn perform(&mut self, tid: Tid, job: Job, parked: Parked) {
+        if !self.faults_may_wait {
+            let done = job.run(self.probe.memory, tid);
+            return self.proceed(tid, parked, done);
+        }
+        self.tokens += 1;
+        match self.offload.submit(tid, self.tokens, job) {
+            Ok(()) => {
+                self.parked.insert(tid, (self.tokens, parked));
+            }
+            Err(error) => {
+                tracing::error!(%error, "no thread for a memory access: the call runs unchanged");
+                self.resume(tid, 0);
+            }
+        }
+    }
+}

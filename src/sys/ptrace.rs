@@ -1,0 +1,81 @@
+//! ptrace(2) requests, one safe function each. nix lacks PTRACE_LISTEN and hides what a seized stop says.
+
+use std::io;
+
+/// A thread id as wait4(2) reports it.
+pub type Tid = i32;
+/// The registers of a stopped x86-64 (or ia32) thread.
+pub type Registers = libc::user_regs_struct;
+
+/// What a seized tree needs: follow every way to make a process, tell syscall stops from SIGTRAP, die with the tracer.
+pub const OPTIONS: i32 = libc::PTRACE_O_TRACESYSGOOD
+    | libc::PTRACE_O_TRACEFORK
+    | libc::PTRACE_O_TRACEVFORK
+    | libc::PTRACE_O_TRACECLONE
+    | libc::PTRACE_O_TRACEEXEC
+    | libc::PTRACE_O_TRACESECCOMP
+    | libc::PTRACE_O_EXITKILL;
+
+fn request(request: libc::c_uint, tid: Tid, addr: usize, data: usize) -> io::Result<libc::c_long> {
+    // SAFETY: callers below pass integers, or pointers to live locals of the size that the request writes or reads.
+    let result = unsafe { libc::ptrace(request, tid, addr, data) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Attaches to `tid` with [`OPTIONS`]; its future children are attached by the kernel.
+pub fn seize(tid: Tid) -> io::Result<()> {
+    request(libc::PTRACE_SEIZE, tid, 0, OPTIONS as usize).map(drop)
+}
+
+/// Resumes, delivering `signal` unless 0.
+pub fn cont(tid: Tid, signal: i32) -> io::Result<()> {
+    request(libc::PTRACE_CONT, tid, 0, signal as usize).map(drop)
+}
+
+/// Resumes until the next syscall entry or exit, delivering `signal` unless 0.
+pub fn cont_to_syscall(tid: Tid, signal: i32) -> io::Result<()> {
+    request(libc::PTRACE_SYSCALL, tid, 0, signal as usize).map(drop)
+}
+
+/// Lets a group-stopped thread stay stopped, yet report SIGCONT.
+pub fn listen(tid: Tid) -> io::Result<()> {
+    request(libc::PTRACE_LISTEN, tid, 0, 0).map(drop)
+}
+
+/// Reads all general registers.
+pub fn registers(tid: Tid) -> io::Result<Registers> {
+    // SAFETY: user_regs_struct is plain integers, for which all-zero is valid.
+    let mut regs: Registers = unsafe { std::mem::zeroed() };
+    request(libc::PTRACE_GETREGS, tid, 0, (&raw mut regs) as usize)?;
+    Ok(regs)
+}
+
+/// Writes all general registers.
+pub fn set_registers(tid: Tid, regs: &Registers) -> io::Result<()> {
+    request(libc::PTRACE_SETREGS, tid, 0, std::ptr::from_ref(regs) as usize).map(drop)
+}
+
+/// What an event stop says besides its kind: for exec, the number that the calling thread had.
+pub fn event_message(tid: Tid) -> io::Result<u64> {
+    let mut message: libc::c_ulong = 0;
+    request(libc::PTRACE_GETEVENTMSG, tid, 0, (&raw mut message) as usize)?;
+    Ok(message)
+}
+
+/// Reads one word of the tracee's memory.
+pub fn peek(tid: Tid, addr: u64) -> io::Result<u64> {
+    // The libc wrapper returns the word itself, so only errno tells an error.
+    // SAFETY: __errno_location is this thread's errno.
+    unsafe { *libc::__errno_location() = 0 };
+    // SAFETY: PTRACE_PEEKDATA takes integers and writes nothing of ours.
+    let word = unsafe { libc::ptrace(libc::PTRACE_PEEKDATA, tid, addr, 0) };
+    match io::Error::last_os_error() {
+        error if word == -1 && error.raw_os_error() != Some(0) => Err(error),
+        _ => Ok(word as u64),
+    }
+}
+
+/// Writes one word of the tracee's memory.
+pub fn poke(tid: Tid, addr: u64, word: u64) -> io::Result<()> {
+    request(libc::PTRACE_POKEDATA, tid, addr as usize, word as usize).map(drop)
+}
