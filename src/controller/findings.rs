@@ -154,7 +154,9 @@ pub fn blamed(view: &View<'_>) -> Vec<String> {
         settings_of(source, &view.document.k3s).any(|flag| flag.among(&tried) && !runs_with(&flag, k3s))
     };
     let blamed: Vec<String> = sources.iter().filter(|source| guilty(source)).cloned().collect();
-    if blamed.is_empty() { sources } else { blamed }
+    // A flag that came in another guise, or that the supervisor chose: then it is any of them, but only as long as the
+    // table that brought it is the latest.
+    if blamed.is_empty() && back.generation == view.generation { sources } else { blamed }
 }
 
 /// The objects that set anything about k3s, each once.

@@ -214,6 +214,13 @@ impl Controller {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// How the resident memory is made up, for people.
+    pub fn memory(&self) -> String {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let lines = status.lines().filter(|line| line.starts_with("VmRSS") || line.starts_with("Rss"));
+        lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join(", ")
+    }
+
     pub fn log(&self) -> String {
         let mut text = String::new();
         File::open(self.log.path()).unwrap().read_to_string(&mut text).unwrap();

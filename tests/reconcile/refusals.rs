@@ -32,7 +32,7 @@ fn the_api_server_refuses_what_the_allow_list_refuses() {
         ("{redirects: [{from: /proc/x, to: /var/lib/sandbar/files/}]}", "target not in canonical form"),
         ("{redirects: [{from: /proc/x}]}", "give exactly one of `to` and `sibling`"),
         (
-            "{redirects: [{from: /proc/x, to: /dev/null, sibling: y}]}",
+            "{redirects: [{from: /proc/x, to: /dev/null, sibling: b}]}",
             "give exactly one of `to` and `sibling`",
         ),
         ("{redirects: [{from: /proc/x, sibling: ../b}]}", "not a file name"),
