@@ -178,7 +178,8 @@ fn probes_and_metrics_are_served_and_memory_is_small() {
 fn the_controller_ends_with_its_supervisor_and_refuses_to_work_without_one() {
     let cluster = cluster();
     let (_supervisor, mut controller) = started(&cluster);
-    drop(controller.alive.take());
+    controller.await_ready();
+    drop(controller.lifeline.take());
     let status = within(Duration::from_secs(5), "its end", || controller.child.try_wait().unwrap());
     assert!(status.success(), "{status}");
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_sandbar"))
