@@ -153,15 +153,17 @@ impl Cluster {
         (text("reason"), text("message"))
     }
 
+    /// The Events of all cluster-scoped objects.
+    pub fn all_events(&self) -> Vec<Value> {
+        let args = ["get", "events.events.k8s.io", "-n", "default", "-o", "json"];
+        let list: Value = serde_json::from_str(&self.kubectl(&args, "")).unwrap();
+        list["items"].as_array().cloned().unwrap_or_default()
+    }
+
     /// The reasons and notes of the Events about the SandboxConfig `name`.
     pub fn events(&self, name: &str) -> Vec<(String, String)> {
-        let list: Value = serde_json::from_str(
-            &self.kubectl(&["get", "events.events.k8s.io", "-n", "default", "-o", "json"], ""),
-        )
-        .unwrap();
-        let about =
-            list["items"].as_array().unwrap().iter().filter(|event| event["regarding"]["name"] == name);
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let about = self.all_events().into_iter().filter(|event| event["regarding"]["name"] == name);
         about.map(|event| (text(&event["reason"]), text(&event["note"]))).collect()
     }
 }

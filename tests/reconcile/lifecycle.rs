@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sandbar::rules::observed::SupervisorEvent;
+
 use super::cluster::{cluster, profile, profile_rules, within};
 use super::controller::started;
 
@@ -67,12 +69,25 @@ fn an_outage_of_the_api_server_changes_nothing_and_ends_by_itself() {
     cluster.stop();
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(supervisor.value("/proc/before").as_deref(), Some("v"));
+    supervisor.shared.report(|state| {
+        state.events = vec![SupervisorEvent {
+            sequence: 1,
+            at: k8s_openapi::jiff::Timestamp::now().to_string(),
+            reason: "K3sRestarted".into(),
+            message: "told during the outage".into(),
+        }];
+    });
+    std::thread::sleep(Duration::from_secs(1));
     assert!(controller.child.try_wait().unwrap().is_none(), "the controller ended: {}", controller.log());
     cluster.resume();
     cluster.apply("after", "{files: [{path: /proc/after, value: v}]}");
     supervisor.await_value("/proc/after", Some("v"));
     assert_eq!(supervisor.shared.reader.generation(), tables + 1);
     cluster.await_condition("after", "Ready", "True");
+    within(Duration::from_secs(10), "what happened during the outage is told after it", || {
+        let events = cluster.all_events();
+        events.iter().any(|event| event["note"] == "told during the outage").then_some(())
+    });
     cluster.delete("before");
     cluster.delete("after");
 }
@@ -178,7 +193,8 @@ fn probes_and_metrics_are_served_and_memory_is_small() {
 fn the_controller_ends_with_its_supervisor_and_refuses_to_work_without_one() {
     let cluster = cluster();
     let (_supervisor, mut controller) = started(&cluster);
-    drop(controller.alive.take());
+    controller.await_ready();
+    drop(controller.lifeline.take());
     let status = within(Duration::from_secs(5), "its end", || controller.child.try_wait().unwrap());
     assert!(status.success(), "{status}");
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_sandbar"))
