@@ -39,7 +39,11 @@ pub async fn run(admin: &Client, builtin: &[SandboxConfig]) -> Result<(), Bootst
     apply_crd(admin).await?;
     apply_identity(admin).await?;
     for profile in builtin {
-        profiles::apply(admin, profile).await?;
+        match profiles::apply(admin, profile).await {
+            // Refused for what it says, and it will say the same next time: the others are not to wait for it.
+            Err(error) if error.is_final() => tracing::warn!("left out: {error}"),
+            outcome => outcome?,
+        }
     }
     Ok(())
 }

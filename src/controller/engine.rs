@@ -54,6 +54,7 @@ pub struct Engine {
     observed: (u64, ObservedDocument),
     publish_at: Option<Instant>,
     tell_at: Option<Instant>,
+    resume_at: Option<Instant>,
     waiting: bool,
     writes: VecDeque<Write>,
     told_events: u64,
@@ -77,6 +78,7 @@ impl Engine {
             observed: (0, ObservedDocument::default()),
             publish_at: None,
             tell_at: None,
+            resume_at: None,
             waiting: false,
             writes: VecDeque::new(),
             told_events: 0,
@@ -106,6 +108,7 @@ impl Engine {
                 }
                 () = at(self.publish_at) => self.publish(),
                 () = at(self.tell_at) => self.tell(false),
+                () = at(self.resume_at) => self.resume(),
                 written = finished(&mut writing) => {
                     writing = None;
                     self.written(written);
@@ -299,7 +302,7 @@ impl Engine {
     }
 
     fn next_write(&mut self) -> Option<BoxFuture<'static, Written>> {
-        let client = self.client.clone()?;
+        let client = self.client.clone().filter(|_| self.resume_at.is_none())?;
         Some(write::run(client, self.writes.pop_front()?))
     }
 
@@ -307,14 +310,25 @@ impl Engine {
         match written {
             Written::Status(name, status) => self.store.wrote(&name, *status),
             Written::Done => {}
-            Written::Failed(what, error) => {
-                tracing::debug!(%error, what, "not written; trying again");
+            Written::Refused(write, error) => {
+                tracing::warn!(error, what = write.kind(), "not written: the API server will not have it");
                 self.metrics.failure(Failure::Api);
-                // The API server is away, or changed its mind: what is due is worked out again.
-                self.writes.retain(|write| matches!(write, Write::Event(_)));
-                self.soon(RETRY);
+            }
+            Written::Failed(write, error) => {
+                tracing::debug!(error, what = write.kind(), "not written; trying again");
+                self.metrics.failure(Failure::Api);
+                // A status is worked out again; an Event is not.
+                if matches!(write, Write::Event(_)) {
+                    self.writes.push_front(write);
+                }
+                self.resume_at = Some(Instant::now() + RETRY);
             }
         }
+    }
+
+    fn resume(&mut self) {
+        self.resume_at = None;
+        self.soon(SETTLE);
     }
 }
 

@@ -77,15 +77,10 @@ fn outcome(name: &str, standing: &Standing, view: &View<'_>) -> (Finding, Findin
         return both(say(Tri::Unknown, reasons::AWAITING_ACKNOWLEDGEMENT, message));
     }
     let rules = view.document.rules.iter().filter(|rule| rule.source == name).count();
-    let programmed = say(Tri::True, reasons::PROGRAMMED, format!("{rules} rules in force on {}", view.node));
+    let rules = if rules == 1 { "1 rule".to_owned() } else { format!("{rules} rules") };
+    let programmed = say(Tri::True, reasons::PROGRAMMED, format!("{rules} in force on {}", view.node));
     if blamed(view).iter().any(|source| source == name) {
-        let (args, error) = view
-            .observed
-            .k3s
-            .rolled_back
-            .as_ref()
-            .map_or_else(Default::default, |back| (back.args.join(" "), back.error.clone()));
-        let message = format!("k3s did not stay ready with `{args}`; the former settings run again: {error}");
+        let message = rolled_back(&view.observed.k3s);
         return (programmed, say(Tri::False, reasons::ROLLED_BACK, message));
     }
     if restarting(name, view) {
@@ -93,6 +88,15 @@ fn outcome(name: &str, standing: &Standing, view: &View<'_>) -> (Finding, Findin
         return (programmed, say(Tri::Unknown, reasons::RESTARTING, message));
     }
     both(programmed)
+}
+
+/// k3s's own error, and the flags that it ended with: those that it does not run with now.
+fn rolled_back(k3s: &K3sState) -> String {
+    let Some(back) = &k3s.rolled_back else { return String::new() };
+    let runs = |arg: &String| k3s.args.iter().any(|running| running.arg == *arg);
+    let tried: Vec<&str> = back.args.iter().filter(|arg| !runs(arg)).map(String::as_str).collect();
+    let tried = if tried.is_empty() { "its settings".to_owned() } else { format!("`{}`", tried.join(" ")) };
+    format!("k3s did not stay ready with {tried} and runs with the former settings again: {}", back.error)
 }
 
 /// Why the wanted table is not taken, by us or by the supervisor.
@@ -154,7 +158,9 @@ pub fn blamed(view: &View<'_>) -> Vec<String> {
         settings_of(source, &view.document.k3s).any(|flag| flag.among(&tried) && !runs_with(&flag, k3s))
     };
     let blamed: Vec<String> = sources.iter().filter(|source| guilty(source)).cloned().collect();
-    if blamed.is_empty() { sources } else { blamed }
+    // A flag that came in another guise, or that the supervisor chose: then it is any of them, but only as long as the
+    // table that brought it is the latest.
+    if blamed.is_empty() && back.generation == view.generation { sources } else { blamed }
 }
 
 /// The objects that set anything about k3s, each once.
@@ -302,7 +308,10 @@ mod tests {
         let view = view(&document, &observed);
         let all = findings("mine", &Standing::Selected, &view);
         assert_eq!((all[0].status, all[0].reason), (Tri::False, reasons::ROLLED_BACK));
-        assert!(all[0].message.contains("flag provided but not defined"), "{}", all[0].message);
+        assert_eq!(
+            all[0].message,
+            "k3s did not stay ready with `--no-such-flag` and runs with the former settings again: flag provided but not defined"
+        );
         assert_eq!(all[1].status, Tri::True, "the rules are in force all the same");
         assert!(said("profile", &Standing::Selected, &view).contains(&"Ready=True/Programmed".to_owned()));
         let later = View { settings_generation: 4, ..view };

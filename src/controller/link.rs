@@ -1,4 +1,4 @@
-//! The controller's end of the link to its supervisor: two tables, two bells, and the pipe that says it is gone.
+//! The controller's end of the link to its supervisor: two tables, two bells, and a lifeline that ends with it.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,7 +11,7 @@ use crate::rules::observed::Observed;
 use crate::rules::table::{DesiredReader, DesiredWriter, TableError};
 use crate::sys::inherited::{self, InheritError};
 
-/// Environment variable with the five descriptors: desired table, observed table, desired bell, observed bell, pipe.
+/// Environment variable with the five descriptors: desired table, observed table, desired bell, observed bell, lifeline.
 pub const FDS_VARIABLE: &str = "SANDBAR_FDS";
 
 /// Why the link could not be taken up.

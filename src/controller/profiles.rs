@@ -28,6 +28,18 @@ pub enum ProfileError {
     Json { name: String, source: serde_json::Error },
 }
 
+impl ProfileError {
+    /// Whether the API server looked at the object and will not have it.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Api { source, .. } => {
+                matches!(&**source, kube::Error::Api(status) if [400, 422].contains(&status.code))
+            }
+            Self::Json { .. } => true,
+        }
+    }
+}
+
 /// Applies `profile` as described above.
 pub async fn apply(admin: &Client, profile: &SandboxConfig) -> Result<(), ProfileError> {
     let name = profile.name_any();

@@ -18,7 +18,7 @@ use crate::api::{SandboxConfig, SandboxConfigSpec};
 pub struct Object {
     /// Its metadata.
     pub metadata: ObjectMeta,
-    /// What it asks for; an error where this program cannot read it.
+    /// What it asks for, or why it is refused: this program cannot read it, or it is outside the allow-list.
     pub config: Result<Box<SandboxConfig>, String>,
     /// Its status, as last seen or written.
     pub status: SandboxConfigStatus,
@@ -87,7 +87,7 @@ impl Store {
         self.complete
     }
 
-    /// Those that can be read, in order of name.
+    /// Those that are not refused, in order of name.
     pub fn configs(&self) -> impl Iterator<Item = &SandboxConfig> {
         self.objects.values().filter_map(|object| object.config.as_deref().ok())
     }
@@ -117,7 +117,10 @@ impl Object {
             Ok(mut config) => Self {
                 metadata: config.metadata.clone(),
                 status: config.status.take().unwrap_or_default(),
-                config: Ok(Box::new(config)),
+                config: match convert::rules(&config) {
+                    Ok(_) => Ok(Box::new(config)),
+                    Err(invalid) => Err(invalid.to_string()),
+                },
             },
             Err(invalid) => Self {
                 metadata: invalid.metadata,
@@ -140,11 +143,8 @@ impl Object {
     pub fn standing(&self, labels: &BTreeMap<String, String>) -> Standing {
         match &self.config {
             Err(error) => Standing::Invalid(error.clone()),
-            Ok(config) => match convert::rules(config) {
-                Err(invalid) => Standing::Invalid(invalid.to_string()),
-                Ok(_) if build::selects(config, labels) => Standing::Selected,
-                Ok(_) => Standing::NotSelected,
-            },
+            Ok(config) if build::selects(config, labels) => Standing::Selected,
+            Ok(_) => Standing::NotSelected,
         }
     }
 

@@ -36,8 +36,10 @@ pub enum Written {
     Status(String, Box<SandboxConfigStatus>),
     /// Nothing more to know: written, there already, or about something that is gone.
     Done,
-    /// What, and why.
-    Failed(&'static str, String),
+    /// The API server will not have it.
+    Refused(Write, String),
+    /// It could not be asked; later, it can.
+    Failed(Write, String),
 }
 
 /// Writes it.
@@ -47,8 +49,11 @@ pub fn run(client: Client, write: Write) -> BoxFuture<'static, Written> {
             Ok(Ok(written)) => written,
             // 404: the object is gone, or the resource is; 409: the Event is there already.
             Ok(Err(kube::Error::Api(status))) if [404, 409].contains(&status.code) => Written::Done,
-            Ok(Err(error)) => Written::Failed(write.kind(), explain(&error)),
-            Err(_) => Written::Failed(write.kind(), format!("no answer within {} s", BOUND.as_secs())),
+            Ok(Err(kube::Error::Api(status))) if [400, 403, 422].contains(&status.code) => {
+                Written::Refused(write, status.message.clone())
+            }
+            Ok(Err(error)) => Written::Failed(write, explain(&error)),
+            Err(_) => Written::Failed(write, format!("no answer within {} s", BOUND.as_secs())),
         }
     }
     .boxed()
@@ -60,7 +65,8 @@ impl Write {
         Self::Event(Box::new(event))
     }
 
-    fn kind(&self) -> &'static str {
+    /// What it is about.
+    pub fn kind(&self) -> &'static str {
         match self {
             Self::Status(_) => "status",
             Self::Forget { .. } => "status of a node that is gone",

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
+use sandbar::api::{SandboxConfig, profiles};
 use serde_json::Value;
 
 pub struct Cluster {
@@ -69,12 +70,6 @@ impl Cluster {
                 && self.try_kubectl(&["get", "--raw", "/readyz"], "").status.success())
             .then_some(())
         });
-    }
-
-    /// Ends k3s and starts it again on the same data.
-    pub fn restart(&mut self) {
-        self.stop();
-        self.resume();
     }
 
     /// Ends k3s; the data stays.
@@ -158,17 +153,34 @@ impl Cluster {
         (text("reason"), text("message"))
     }
 
+    /// The Events of all cluster-scoped objects.
+    pub fn all_events(&self) -> Vec<Value> {
+        let args = ["get", "events.events.k8s.io", "-n", "default", "-o", "json"];
+        let list: Value = serde_json::from_str(&self.kubectl(&args, "")).unwrap();
+        list["items"].as_array().cloned().unwrap_or_default()
+    }
+
     /// The reasons and notes of the Events about the SandboxConfig `name`.
     pub fn events(&self, name: &str) -> Vec<(String, String)> {
-        let list: Value = serde_json::from_str(
-            &self.kubectl(&["get", "events.events.k8s.io", "-n", "default", "-o", "json"], ""),
-        )
-        .unwrap();
-        let about =
-            list["items"].as_array().unwrap().iter().filter(|event| event["regarding"]["name"] == name);
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let about = self.all_events().into_iter().filter(|event| event["regarding"]["name"] == name);
         about.map(|event| (text(&event["reason"]), text(&event["note"]))).collect()
     }
+}
+
+/// The built-in profile of this environment: Linux's, or gVisor's.
+pub fn builtin() -> SandboxConfig {
+    profiles::builtin(profiles::Environment::here()).unwrap().remove(0)
+}
+
+/// Its name.
+pub fn profile() -> String {
+    builtin().metadata.name.unwrap()
+}
+
+/// How many rules it has.
+pub fn profile_rules() -> usize {
+    sandbar::api::convert::rules(&builtin()).unwrap().len()
 }
 
 /// The condition of a status, or null.

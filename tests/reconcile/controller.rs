@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,7 +53,7 @@ pub struct Supervisor {
 pub struct Controller {
     pub child: Child,
     /// Dropping it is the supervisor's end.
-    pub alive: Option<OwnedFd>,
+    pub lifeline: Option<UnixStream>,
     pub port: u16,
     log: tempfile::NamedTempFile,
 }
@@ -87,8 +88,14 @@ impl Supervisor {
 
     /// Starts `sandbar controller` on these tables.
     pub fn controller(&self, kubeconfig: &Path) -> Controller {
-        let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
-        let fds = [&self.desired, &self.observed, &self.desired_bell, &self.observed_bell, &read];
+        self.controller_with(kubeconfig, "")
+    }
+
+    /// The same with files to be applied, joined by `:`.
+    pub fn controller_with(&self, kubeconfig: &Path, files: &str) -> Controller {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let theirs = theirs.into();
+        let fds = [&self.desired, &self.observed, &self.desired_bell, &self.observed_bell, &theirs];
         let fds = fds.map(|fd| {
             let fd = fd.try_clone().unwrap();
             fcntl(&fd, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
@@ -107,11 +114,12 @@ impl Supervisor {
             ])
             .env("SANDBAR_FDS", numbers.join(","))
             .env("KUBECONFIG", kubeconfig)
+            .env("SANDBAR_CONFIG_FILES", files)
             .env("RUST_LOG", "info,sandbar=debug")
             .stderr(Stdio::from(log.reopen().unwrap()))
             .spawn()
             .unwrap();
-        Controller { child, alive: Some(write), port, log }
+        Controller { child, lifeline: Some(ours), port, log }
     }
 
     /// The document published last.
@@ -207,11 +215,27 @@ impl Controller {
         self.child.wait().unwrap();
     }
 
+    /// Waits until it says that it is ready.
+    pub fn await_ready(&mut self) {
+        let mut lifeline = self.lifeline.as_ref().unwrap();
+        lifeline.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut said = [0; 6];
+        lifeline.read_exact(&mut said).expect("`ready` on the lifeline");
+        assert_eq!(&said, b"ready\n");
+    }
+
     /// Resident memory in KiB.
     pub fn rss(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// How the resident memory is made up, for people.
+    pub fn memory(&self) -> String {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let lines = status.lines().filter(|line| line.starts_with("VmRSS") || line.starts_with("Rss"));
+        lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join(", ")
     }
 
     pub fn log(&self) -> String {

@@ -6,6 +6,7 @@
 mod cluster;
 mod controller;
 mod lifecycle;
+mod packaging;
 mod refusals;
 mod rules;
 mod settings;

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::cluster::{cluster, manifest, within};
-use super::controller::started;
+use super::controller::{Supervisor, started};
 
 #[test]
 fn the_api_server_refuses_what_the_allow_list_refuses() {
@@ -32,7 +32,7 @@ fn the_api_server_refuses_what_the_allow_list_refuses() {
         ("{redirects: [{from: /proc/x, to: /var/lib/sandbar/files/}]}", "target not in canonical form"),
         ("{redirects: [{from: /proc/x}]}", "give exactly one of `to` and `sibling`"),
         (
-            "{redirects: [{from: /proc/x, to: /dev/null, sibling: y}]}",
+            "{redirects: [{from: /proc/x, to: /dev/null, sibling: b}]}",
             "give exactly one of `to` and `sibling`",
         ),
         ("{redirects: [{from: /proc/x, sibling: ../b}]}", "not a file name"),
@@ -134,4 +134,28 @@ fn a_table_that_the_supervisor_refuses_is_told_and_the_next_one_heals() {
     cluster.apply("doomed", "{files: [{path: /proc/doomed, value: w}]}");
     cluster.await_condition("doomed", "Ready", "True");
     cluster.delete("doomed");
+}
+
+/// `sandbar up -f`: what the API server will not have must not keep the cluster from its controller.
+#[test]
+fn a_file_that_the_api_server_refuses_is_left_out_and_the_next_one_applied() {
+    let cluster = cluster();
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, object: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, manifest(object, "{files: [{path: /proc/given, value: v}]}")).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let files = [write("bad.yaml", "Not_A_Name"), write("good.yaml", "given")].join(":");
+    let supervisor = Supervisor::start();
+    let mut controller = supervisor.controller_with(&cluster.kubeconfig(), &files);
+    controller.await_ready();
+    assert_eq!(supervisor.value("/proc/given").as_deref(), Some("v"));
+    assert!(
+        controller.log().contains("left out") && controller.log().contains("Not_A_Name"),
+        "{}",
+        controller.log()
+    );
+    cluster.await_condition("given", "Ready", "True");
+    cluster.delete("given");
 }

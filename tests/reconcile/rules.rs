@@ -2,31 +2,32 @@
 
 use std::time::{Duration, Instant};
 
-use super::cluster::{cluster, condition, manifest, within};
+use super::cluster::{cluster, condition, manifest, profile, profile_rules, within};
 use super::controller::started;
-
-const PROFILE: &str = "profile-linux";
 
 #[test]
 fn the_profile_is_applied_programmed_and_ready() {
     let cluster = cluster();
     let (supervisor, _controller) = started(&cluster);
-    let (reason, message) = cluster.await_condition(PROFILE, "Ready", "True");
-    assert_eq!((reason.as_str(), message.as_str()), ("Programmed", "6 rules in force on test-node"));
-    let status = cluster.await_status(PROFILE, "an entry for the node", |status| {
+    let (reason, message) = cluster.await_condition(&profile(), "Ready", "True");
+    assert_eq!(
+        (reason.as_str(), message.as_str()),
+        ("Programmed", format!("{} rules in force on test-node", profile_rules()).as_str())
+    );
+    let status = cluster.await_status(&profile(), "an entry for the node", |status| {
         status["nodes"][0]["appliedGeneration"].is_number()
     })["status"]
         .clone();
     assert_eq!(status["nodes"][0]["name"], "test-node");
-    assert_eq!(status["nodes"][0]["rules"], 6);
+    assert_eq!(status["nodes"][0]["rules"], profile_rules());
     assert_eq!(status["nodes"][0]["appliedGeneration"], supervisor.shared.reader.generation());
     for absent in ["Reconciling", "Stalled"] {
         assert!(condition(&status, absent).is_null(), "{absent} in {status:#}");
     }
     let table = cluster.kubectl(&["get", "sandbar"], "");
     let row: Vec<&str> =
-        table.lines().find(|line| line.contains(PROFILE)).unwrap().split_whitespace().collect();
-    assert_eq!(row[1..3], ["True", "6"], "{table}");
+        table.lines().find(|line| line.contains(&profile())).unwrap().split_whitespace().collect();
+    assert_eq!(row[1..3], ["True", &profile_rules().to_string()], "{table}");
 }
 
 #[test]
@@ -45,12 +46,12 @@ fn an_applied_rule_is_in_the_table_within_a_second_and_gone_with_its_object() {
     }
     eprintln!("slowest: {slowest:?} after kubectl apply had returned");
     assert!(slowest < Duration::from_millis(500), "{slowest:?}");
-    let (_, message) = cluster.await_condition(PROFILE, "Conflicted", "True");
+    let (_, message) = cluster.await_condition(&profile(), "Conflicted", "True");
     assert_eq!(message, "/proc/sys/kernel/panic is taken from mine");
     assert_eq!(cluster.await_condition("mine", "Ready", "True").0, "Programmed");
     cluster.delete("mine");
     supervisor.await_value("/proc/sys/kernel/panic", Some("10\n"));
-    cluster.await_condition(PROFILE, "Conflicted", "False");
+    cluster.await_condition(&profile(), "Conflicted", "False");
 }
 
 #[test]
@@ -150,7 +151,7 @@ fn four_thousand_rules_fit_one_object_and_the_next_table_waits_for_the_answer() 
     let text = manifest("many", &format!("{{files: [{}]}}", files.join(", ")));
     cluster.kubectl(&["apply", "--server-side", "-f", "-"], &text);
     supervisor.await_value("/proc/many/4095", Some("v"));
-    eprintln!("controller with 4096 rules: {} KiB resident", controller.rss());
+    eprintln!("controller with 4096 rules: {}", controller.memory());
     supervisor.shared.mute.store(true, std::sync::atomic::Ordering::SeqCst);
     cluster.apply("next", "{files: [{path: /proc/next, value: '1'}]}");
     within(Duration::from_secs(5), "published", || supervisor.value("/proc/next"));
@@ -169,7 +170,7 @@ fn four_thousand_rules_fit_one_object_and_the_next_table_waits_for_the_answer() 
 fn hits_are_in_status_within_half_a_minute() {
     let cluster = cluster();
     let (supervisor, _controller) = started(&cluster);
-    cluster.await_condition(PROFILE, "Ready", "True");
+    cluster.await_condition(&profile(), "Ready", "True");
     let slot = supervisor.shared.state.lock().unwrap().rules[0].slot as u64;
     for _ in 0..3 {
         let hit = sandbar::rules::observed::Hit { tid: 1, syscall: 0, slot, at_ms: 0 };
@@ -177,7 +178,7 @@ fn hits_are_in_status_within_half_a_minute() {
     }
     let tables = supervisor.shared.reader.generation();
     within(Duration::from_secs(35), "3 hits in status", || {
-        (cluster.get(PROFILE)["status"]["nodes"][0]["hits"] == 3).then_some(())
+        (cluster.get(&profile())["status"]["nodes"][0]["hits"] == 3).then_some(())
     });
     assert_eq!(supervisor.shared.reader.generation(), tables, "hits made a new table");
 }

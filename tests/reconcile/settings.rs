@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sandbar::rules::observed::{K3sArg, RolledBack, SupervisorEvent};
 
-use super::cluster::{cluster, within};
+use super::cluster::{cluster, profile, within};
 use super::controller::started;
 
 #[test]
@@ -13,7 +13,8 @@ fn settings_reach_the_table_with_their_source_and_wait_visibly() {
     let (supervisor, _controller) = started(&cluster);
     cluster.apply("net", "{k3s: {flannelBackend: host-gw, snapshotter: native, restartPolicy: Manual}}");
     let k3s = within(Duration::from_secs(5), "settings in the table", || {
-        Some(supervisor.document().k3s).filter(|k3s| k3s.flannel_backend.is_some())
+        Some(supervisor.document().k3s)
+            .filter(|k3s| k3s.flannel_backend.as_ref().is_some_and(|set| set.source == "net"))
     });
     assert_eq!(
         k3s.flannel_backend.map(|set| (set.value, set.source)),
@@ -28,7 +29,7 @@ fn settings_reach_the_table_with_their_source_and_wait_visibly() {
         "{message}"
     );
     cluster.await_condition("net", "Ready", "True");
-    cluster.await_condition("profile-linux", "RestartPending", "False");
+    cluster.await_condition(&profile(), "RestartPending", "False");
     supervisor.shared.report(|state| state.k3s.restart_pending = None);
     cluster.await_condition("net", "RestartPending", "False");
     cluster.delete("net");
@@ -63,7 +64,7 @@ fn a_rollback_is_told_with_k3s_own_error_and_as_one_event_over_restarts_of_the_c
         status["nodes"][0]["k3s"]["rolledBack"]["error"] == error
     });
     assert_eq!(status["status"]["nodes"][0]["k3s"]["args"], serde_json::json!(["server"]));
-    cluster.await_condition("profile-linux", "Ready", "True");
+    cluster.await_condition(&profile(), "Ready", "True");
     let told = || cluster.events("typo").into_iter().filter(|event| event.1 == error).count();
     within(Duration::from_secs(5), "an Event", || (told() == 1).then_some(()));
     controller.kill();
