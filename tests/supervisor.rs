@@ -211,7 +211,9 @@ fn what_cannot_work_is_refused_with_reason_code_and_hint() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    listener.stdout.take().unwrap().read_exact(&mut [0; 2]).unwrap();
+    // Kept open: a Python that cannot finish its line ends.
+    let mut said = listener.stdout.take().unwrap();
+    said.read_exact(&mut [0; 3]).unwrap();
     let said = machine.error(1, &["up"]);
     assert!(said.contains("port 6443 is taken") && said.contains("hint: "), "{said}");
     drop(listener.stdin.take());
