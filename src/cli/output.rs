@@ -64,7 +64,6 @@ pub struct Phases {
     colour: bool,
     current: Option<(String, Instant)>,
     detail: String,
-    began: Instant,
 }
 
 impl Default for Phases {
@@ -78,7 +77,7 @@ impl Phases {
     pub fn new() -> Self {
         let colour = coloured(&io::stderr());
         let live = io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        Self { live, colour, current: None, detail: String::new(), began: Instant::now() }
+        Self { live, colour, current: None, detail: String::new() }
     }
 
     /// Begins a phase; the one before it is done.
@@ -128,11 +127,6 @@ impl Phases {
     pub fn warn(&mut self, message: &str) {
         let mark = paint(self.colour, Colour::Yellow, "!");
         self.finish(&format!(" {mark} {message}"));
-    }
-
-    /// Time since the first phase.
-    pub fn elapsed(&self) -> Duration {
-        self.began.elapsed()
     }
 
     fn finish(&self, line: &str) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::output::{self, Phases};
-use super::wait;
+use super::wait::{self, Bound};
 use crate::exit::Outcome;
 use crate::supervisor::client::{self, ClientError};
 use crate::supervisor::control::Request;
@@ -25,17 +25,18 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: Args) -> Outcome {
     let mut phases = Phases::new();
+    let bound = Bound::new(args.timeout);
     phases.begin("Restarting k3s");
     let before = client::observe(&args.paths).map_err(ClientError::failure)?;
     let starts = before.document().map_err(ClientError::failure)?.k3s.restarts;
     client::request(&args.paths, &Request::Restart).map_err(ClientError::failure)?;
     if !args.no_wait {
         // Until k3s was started again it may still look ready.
-        let started = wait::until(&args.paths, args.timeout, &mut phases, |document, _| {
+        let started = wait::until(&args.paths, bound, &mut phases, |document, _| {
             if document.k3s.restarts > starts { Ok(()) } else { Err("k3s to stop".into()) }
         });
         started?;
-        wait::ready(&args.paths, args.timeout, &mut phases)?;
+        wait::ready(&args.paths, bound, &mut phases)?;
     }
     phases.done();
     Ok(0)

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::output::{self, Colour, Format, Phases, paint};
-use super::wait;
+use super::wait::{self, Bound};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::supervisor::client::{self, ClientError, View};
 use crate::supervisor::paths::Paths;
@@ -39,7 +39,7 @@ pub fn run(args: Args) -> Outcome {
     let view = if args.wait {
         let mut phases = Phases::new();
         phases.begin("Waiting until all is ready");
-        let view = wait::ready(&args.paths, args.timeout, &mut phases)?;
+        let view = wait::ready(&args.paths, Bound::new(args.timeout), &mut phases)?;
         phases.done();
         view
     } else {

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::output::{self, Phases};
+use super::wait::Bound;
 use super::{spawn, wait};
 use crate::doctor;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::rules::observed::ObservedDocument;
 use crate::supervisor::client::{self, ClientError, View};
 use crate::supervisor::control::Options;
 use crate::supervisor::flags::Mode;
@@ -124,13 +126,13 @@ fn adopt(args: Args, paths: &Paths, view: &View, phases: &mut Phases) -> Result<
             ));
         }
     }
-    wait::ready(paths, args.timeout, phases)?;
+    wait::ready(paths, Bound::new(args.timeout), phases)?;
     phases.done();
     next_command(view)
 }
 
 fn start(args: Args, paths: &Paths, phases: &mut Phases) -> Result<(), Failure> {
-    let timeout = args.timeout;
+    let bound = Bound::new(args.timeout);
     phases.begin("Checking this machine");
     let options = args.start.options(args.k3s_flags)?;
     let places = Places::of(&options.k3s_flags, &ConfigFile::load(&options.k3s_flags));
@@ -140,30 +142,35 @@ fn start(args: Args, paths: &Paths, phases: &mut Phases) -> Result<(), Failure> 
     phases.begin("Starting the supervisor");
     spawn::supervisor(paths, &options)?;
     phases.begin("Starting k3s");
-    let until_ready = timeout.saturating_sub(phases.elapsed());
-    wait::until(paths, until_ready, phases, |document, _| match document.k3s.phase.as_str() {
+    let view = wait::until(paths, bound, phases, |document, _| match document.k3s.phase.as_str() {
         "Ready" | "BackingOff" => Ok(()),
         _ => status::ready(document, 0),
     })?;
+    check_running(paths, &view, phases)?;
     phases.begin("Applying the SandboxConfig definition and the built-in profile");
-    let left = timeout.saturating_sub(phases.elapsed());
-    let view = wait::until(paths, left, phases, |document, acknowledged| {
+    let view = wait::until(paths, bound, phases, |document, acknowledged| {
         match document.k3s.phase.as_str() {
             // Nothing to go back to: trying again for ever is the supervisor's business, not that of who waits.
             "BackingOff" => Ok(()),
             _ => status::ready(document, acknowledged),
         }
     })?;
-    let document = view.document().map_err(ClientError::failure)?;
-    if document.k3s.phase == "BackingOff" {
-        phases.failed();
-        return Err(k3s_ended(paths, document.k3s.last_error.as_deref().unwrap_or_default()));
-    }
+    let document = check_running(paths, &view, phases)?;
     phases.done();
     for event in document.events.iter().filter(|event| WORTH_A_WARNING.contains(&event.reason.as_str())) {
         phases.warn(&event.message);
     }
     next_command(&view)
+}
+
+/// Fails if k3s has ended and there are no other settings to go back to.
+fn check_running(paths: &Paths, view: &View, phases: &mut Phases) -> Result<ObservedDocument, Failure> {
+    let document = view.document().map_err(ClientError::failure)?;
+    if document.k3s.phase != "BackingOff" {
+        return Ok(document);
+    }
+    phases.failed();
+    Err(k3s_ended(paths, document.k3s.last_error.as_deref().unwrap_or_default()))
 }
 
 /// k3s ended before it was ever ready: show why, and leave nothing running.

@@ -12,15 +12,30 @@ use crate::supervisor::status;
 /// Time between two looks at shared memory.
 const STEP: Duration = Duration::from_millis(50);
 
+/// The end of a wait, shared by its phases.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound {
+    total: Duration,
+    end: Instant,
+}
+
+impl Bound {
+    /// From now on.
+    pub fn new(total: Duration) -> Self {
+        // A wait so long that it cannot be counted is one of a year.
+        let year = Duration::from_secs(365 * 86_400);
+        Self { total, end: Instant::now() + total.min(year) }
+    }
+}
+
 /// Waits until `reached` says `Ok`; its error is what is waited for.
 pub fn until(
     paths: &Paths,
-    timeout: Duration,
+    bound: Bound,
     phases: &mut Phases,
     mut reached: impl FnMut(&ObservedDocument, u64) -> Result<(), String>,
 ) -> Result<View, Failure> {
     let view = client::observe(paths).map_err(ClientError::failure)?;
-    let until = Instant::now() + timeout;
     loop {
         let waiting_for = match view.document() {
             Ok(document) => match reached(&document, view.observed.scalar(Scalar::Acknowledged)) {
@@ -36,9 +51,9 @@ pub fn until(
                 Failure::new(Exit::Failed, format!("the supervisor ended while waiting for {waiting_for}"));
             return Err(failure.hint("sandbar logs supervisor"));
         }
-        if Instant::now() >= until {
+        if Instant::now() >= bound.end {
             phases.failed();
-            return Err(timed_out(timeout, &waiting_for));
+            return Err(timed_out(bound.total, &waiting_for));
         }
         phases.detail(&format!("waiting for {waiting_for}"));
         std::thread::sleep(STEP);
@@ -46,8 +61,8 @@ pub fn until(
 }
 
 /// Waits until all is ready.
-pub fn ready(paths: &Paths, timeout: Duration, phases: &mut Phases) -> Result<View, Failure> {
-    until(paths, timeout, phases, status::ready)
+pub fn ready(paths: &Paths, bound: Bound, phases: &mut Phases) -> Result<View, Failure> {
+    until(paths, bound, phases, status::ready)
 }
 
 /// The shared memory outlives its writer, so a dead supervisor's table would never change again.
