@@ -208,12 +208,14 @@ impl Engine {
         };
         self.read_observed();
         let now = Timestamp::now();
-        let mut writes = self.statuses(&labels, refresh, now);
-        writes.extend(self.refusals(&labels, now));
-        writes.extend(self.news(now));
-        // An Event is worked out once; a status that was not written yet is worked out anew each time.
-        self.writes.retain(|write| matches!(write, Write::Event(_)));
-        self.writes.extend(writes);
+        let mut events = self.refusals(&labels, now);
+        events.extend(self.news(now));
+        // A status that was not written yet is worked out anew each time, an Event once. Status goes first, so that an
+        // Event that cannot be written holds up nothing but itself.
+        let before = std::mem::take(&mut self.writes);
+        self.writes = self.statuses(&labels, refresh, now).into();
+        self.writes.extend(before.into_iter().filter(|write| matches!(write, Write::Event(_))));
+        self.writes.extend(events);
     }
 
     fn view(&self) -> View<'_> {
@@ -328,7 +330,7 @@ impl Engine {
 
     fn resume(&mut self) {
         self.resume_at = None;
-        self.soon(SETTLE);
+        self.tell(false);
     }
 }
 

@@ -49,7 +49,8 @@ pub fn run(client: Client, write: Write) -> BoxFuture<'static, Written> {
             Ok(Ok(written)) => written,
             // 404: the object is gone, or the resource is; 409: the Event is there already.
             Ok(Err(kube::Error::Api(status))) if [404, 409].contains(&status.code) => Written::Done,
-            Ok(Err(kube::Error::Api(status))) if [400, 403, 422].contains(&status.code) => {
+            // Not 403: an API server that just started does not know its roles yet.
+            Ok(Err(kube::Error::Api(status))) if [400, 422].contains(&status.code) => {
                 Written::Refused(write, status.message.clone())
             }
             Ok(Err(error)) => Written::Failed(write, explain(&error)),
