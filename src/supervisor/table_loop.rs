@@ -1,5 +1,7 @@
 //! Taking generations of the desired table: validated, put in force, acknowledged; or refused, with the last one kept.
 
+use std::collections::BTreeMap;
+
 use super::flags;
 use super::k3s_config::ConfigFile;
 use super::lifecycle::{Input, Plan};
@@ -54,8 +56,7 @@ impl Supervisor {
         self.reporter.document.applied = generation;
         self.reporter.document.refused = None;
         self.reporter.observed().set(Scalar::Applied, generation);
-        self.reporter
-            .note("TableApplied", format!("generation {generation}: {} rules", document.rules.len()));
+        self.reporter.note("TableApplied", format!("generation {generation}: {}", summary(&document)));
         let manual = document.k3s.restart_policy == RestartPolicy::Manual;
         let changed = self.in_force != document;
         self.in_force = document;
@@ -79,4 +80,14 @@ impl Supervisor {
         self.reporter.observed().set(Scalar::Acknowledged, generation);
         self.reporter.ring();
     }
+}
+
+/// How many rules, and from which objects, as in `6 rules: mine 1, profile-linux 5`.
+fn summary(document: &DesiredDocument) -> String {
+    let mut sources: BTreeMap<&str, usize> = BTreeMap::new();
+    for rule in &document.rules {
+        *sources.entry(&rule.source).or_default() += 1;
+    }
+    let each: Vec<String> = sources.iter().map(|(source, count)| format!("{source} {count}")).collect();
+    format!("{} rules: {}", document.rules.len(), each.join(", "))
 }
