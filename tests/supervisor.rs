@@ -1,5 +1,7 @@
 //! The supervisor with a real k3s: up, exec, crashes, refusals, down. Each test has a machine of its own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod machine;
 
 use std::fs::File;
@@ -92,6 +94,10 @@ fn exec_passes_stdio_directory_environment_signals_and_terminal_through() {
     assert_eq!(exec(&["sh", "-c", "kill -KILL $$"]).status().unwrap().code(), Some(137));
     let missing = exec(&["no-such-command"]).output().unwrap();
     assert_eq!(missing.status.code(), Some(127), "{}", machine::text(&missing));
+
+    // What the supervisor did to its own signals is not inherited.
+    let mask = exec(&["grep", "SigBlk", "/proc/self/status"]).output().unwrap().stdout;
+    assert_eq!(String::from_utf8_lossy(&mask), "SigBlk:\t0000000000000000\n");
 
     // A signal to the client reaches the command, and its answer comes back.
     let trap = "trap 'echo got; exit 3' USR1; echo on; while :; do sleep 0.05; done";
@@ -205,7 +211,9 @@ fn what_cannot_work_is_refused_with_reason_code_and_hint() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    listener.stdout.take().unwrap().read_exact(&mut [0; 2]).unwrap();
+    // Kept open: a Python that cannot finish its line ends.
+    let mut said = listener.stdout.take().unwrap();
+    said.read_exact(&mut [0; 3]).unwrap();
     let said = machine.error(1, &["up"]);
     assert!(said.contains("port 6443 is taken") && said.contains("hint: "), "{said}");
     drop(listener.stdin.take());

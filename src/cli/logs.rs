@@ -49,14 +49,16 @@ pub fn run(args: Args) -> Outcome {
         let message = format!("no log in {}", args.paths.logs().display());
         return Err(Failure::new(Exit::NotRunning, message).hint("sandbar up"));
     }
-    while args.follow {
+    if !args.follow {
+        return Ok(0);
+    }
+    loop {
         std::thread::sleep(STEP);
         for log in &mut logs {
             let text = log.news()?;
             print(&if several { prefixed(log.component, &text) } else { text })?;
         }
     }
-    Ok(0)
 }
 
 /// A log and how far it was read.

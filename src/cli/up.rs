@@ -47,8 +47,8 @@ pub struct Start {
     /// Start with the built-in profile alone: saved settings are ignored, and the cluster's held until `sandbar restart`.
     #[arg(long)]
     pub safe: bool,
-    /// The k3s executable.
-    #[arg(long, value_name = "PATH", env = "SANDBAR_K3S")]
+    /// The k3s executable [default: $SANDBAR_K3S, then k3s on PATH or in sandbar's cache, then a download]
+    #[arg(long, value_name = "PATH")]
     pub k3s: Option<PathBuf>,
     /// Version of k3s to fetch if there is none.
     #[arg(long, value_name = "VERSION")]
@@ -79,6 +79,12 @@ impl Start {
         })?;
         let k3s = super::k3s::locate(self.k3s.as_deref(), self.k3s_version.as_deref())?;
         Ok(Options { k3s, ..asked })
+    }
+
+    /// The same as `up` hands it to the daemon: it has checked the machine and found k3s.
+    pub fn checked(self, k3s_flags: Vec<String>) -> Result<Options, Failure> {
+        let asked = self.asked(k3s_flags)?;
+        Ok(Options { k3s: self.k3s.unwrap_or_default(), ..asked })
     }
 
     /// The same without k3s.

@@ -21,6 +21,8 @@ pub struct Probe {
     pub memory: Access,
     /// The `syscall` instruction leaves its return address in rcx, so that other ways to make a call stand out.
     pub syscall_marks: bool,
+    /// A signal that comes while a thread is stopped for us is not delivered when it runs on.
+    pub forgets_signals: bool,
 }
 
 impl Probe {
@@ -90,6 +92,7 @@ impl Child {
         let mut memory = None;
         let mut syscall_marks = false;
         let mut stops_after = None;
+        let mut entry = None;
         let unsupported = |what: String| StartError::Unsupported(what);
         loop {
             let (tid, event) = wait::wait_any(true)
@@ -99,6 +102,18 @@ impl Child {
                 continue;
             }
             let resumed = match (event, stops_after) {
+                (Event::Exited(_) | Event::Killed(_) | Event::Signal(libc::SIGUSR1), _)
+                    if entry.is_some() =>
+                {
+                    let entry = entry.unwrap_or_default();
+                    return Ok(Probe {
+                        entry_stop_follows_seccomp: entry,
+                        memory: memory.unwrap_or(Access::PeekPoke),
+                        // In gVisor it depends on the way in; there are no other ways there.
+                        syscall_marks: syscall_marks && !entry,
+                        forgets_signals: !matches!(event, Event::Signal(_)),
+                    });
+                }
                 (Event::Exited(_) | Event::Killed(_), _) => {
                     let what = "a program under a RET_TRACE filter ended without a seccomp stop";
                     return Err(unsupported(format!("{what} ({event:?})")));
@@ -107,18 +122,16 @@ impl Child {
                     memory = Some(self.memory());
                     syscall_marks = ptrace::registers(tid).is_ok_and(|regs| regs.rcx == regs.rip);
                     stops_after = Some(());
+                    let child = nix::unistd::Pid::from_raw(tid);
+                    nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGUSR1)
+                        .map_err(|error| unsupported(format!("kill: {error}")))?;
                     ptrace::cont_to_syscall(tid, 0)
                 }
-                (Event::Syscall, Some(())) => {
+                (Event::Syscall, Some(())) if entry.is_none() => {
                     let regs = ptrace::registers(tid)
                         .map_err(|error| unsupported(format!("PTRACE_GETREGS: {error}")))?;
-                    let entry = regs.rax as i64 == -i64::from(libc::ENOSYS);
-                    return Ok(Probe {
-                        entry_stop_follows_seccomp: entry,
-                        memory: memory.unwrap_or(Access::PeekPoke),
-                        // In gVisor it depends on the way in; there are no other ways there.
-                        syscall_marks: syscall_marks && !entry,
-                    });
+                    entry = Some(regs.rax as i64 == -i64::from(libc::ENOSYS));
+                    ptrace::cont(tid, 0)
                 }
                 (Event::Signal(signal), _) => ptrace::cont(tid, signal),
                 _ => ptrace::cont(tid, 0),

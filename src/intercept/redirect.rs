@@ -8,6 +8,7 @@ use super::call::{self, Call};
 use super::memory::Job;
 use super::path;
 use super::steps::{Injection, Parked, Step};
+use super::syscalls::Abi;
 use super::tracer::Tracer;
 use crate::rules::model::Target;
 use crate::sys::ptrace::{Registers, Tid};
@@ -55,15 +56,17 @@ impl Tracer {
         if (-4095..0).contains(&result) {
             return self.resume_with(tid, &call::finished(saved, result));
         }
-        self.scratch.insert(tid, result as u64);
+        // A 32-bit address may look negative.
+        let page = if call::abi(saved) == Abi::I386 { result & 0xffff_ffff } else { result };
+        self.scratch.insert(tid, page as u64);
         self.resume_with(tid, &call::rewound(saved));
     }
 
-    /// The new path was written, or could not be: somebody unmapped our page.
+    /// The new path was written, or could not be: the tracee unmapped our page.
     pub(super) fn path_written(&mut self, tid: Tid, saved: Registers, call: Call, at: u64, done: bool) {
         if !done {
             self.scratch.remove(&tid);
-            return self.map_scratch(tid, saved, call);
+            return self.resume_with(tid, &call::skipped(&saved, -i64::from(libc::ENOMEM)));
         }
         let mut args = call.args;
         if let Some(slot) = call.syscall.path.and_then(|index| args.get_mut(index)) {

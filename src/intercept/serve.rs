@@ -20,6 +20,8 @@ use crate::sys::ptrace::{Registers, Tid};
 
 /// Longest name that memfd_create(2) takes.
 const MEMFD_NAME_MAX: usize = 249;
+/// Size of `struct open_how`, below which openat2 refuses it.
+const HOW_SIZE: u64 = 24;
 const O_LARGEFILE: i32 = 0o100_000;
 
 impl Tracer {
@@ -109,7 +111,9 @@ impl Tracer {
             Some(fd) => Base::Descriptor(fd),
         };
         let bounds = match (call.syscall.kind, how) {
+            // Unreadable, or of another size: the kernel knows what to say.
             (Kind::OpenHow, None) => return self.resume(tid, 0),
+            (Kind::OpenHow, _) if call.args[3] < HOW_SIZE => return self.resume(tid, 0),
             (_, Some(how)) if how.resolve & libc::RESOLVE_IN_ROOT != 0 => Bounds::Root,
             (_, Some(how)) if how.resolve & libc::RESOLVE_BENEATH != 0 => Bounds::Beneath,
             _ => Bounds::None,

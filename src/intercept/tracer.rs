@@ -285,6 +285,9 @@ impl Tracer {
 
     /// Lets the thread run on, to its next trapped call.
     pub(super) fn resume(&mut self, tid: Tid, signal: i32) {
+        if self.probe.forgets_signals && signal == 0 {
+            self.tolerate(ptrace::recheck_signals(tid));
+        }
         let waits_for_exit = self.pending.contains_key(&tid);
         if self.backend == Backend::PtraceSyscall || waits_for_exit {
             self.tolerate(ptrace::cont_to_syscall(tid, signal));

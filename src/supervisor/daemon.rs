@@ -33,6 +33,7 @@ use crate::rules::model::{DesiredDocument, K3sSettings};
 use crate::rules::observed::{K3sArg, K3sState, Observed, ObservedDocument, create_observed};
 use crate::rules::table::{DesiredReader, DesiredWriter, TableError, create_desired};
 use crate::sys::shared;
+use crate::sys::signal::Dispositions;
 
 const AUDIT_BYTES: u64 = 4 << 20;
 
@@ -41,6 +42,8 @@ const AUDIT_BYTES: u64 = 4 << 20;
 pub fn run(paths: Paths, options: Options, backend: Backend, detached: bool) -> Result<(), Failure> {
     preflight::root()?;
     preflight::mode(options.mode)?;
+    // As they were given to us, so that what we start gets them so.
+    let inherited = Dispositions::current();
     let stop_signals = block_stop_signals()?;
     preflight::directories(&paths)?;
     let held = lock::take(&paths.lock()).map_err(|error| match error {
@@ -50,7 +53,7 @@ pub fn run(paths: Paths, options: Options, backend: Backend, detached: bool) -> 
     let files = RunFiles(&paths);
     shutdown::kill_left_over(&paths);
     let log = logging::start(&paths, !detached).map_err(log_failure)?;
-    let started = boot(&paths, options, backend, stop_signals)?;
+    let started = boot(&paths, options, backend, (inherited, stop_signals))?;
     if detached {
         exchange_output(&log).map_err(log_failure)?;
     }
@@ -106,18 +109,24 @@ fn first_generation(document: &DesiredDocument) -> Result<Tables, TableError> {
     Ok(tables)
 }
 
-fn boot(paths: &Paths, options: Options, backend: Backend, stop: SigSet) -> Result<Supervisor, Failure> {
+fn boot(
+    paths: &Paths,
+    options: Options,
+    backend: Backend,
+    (inherited, stop): (Dispositions, SigSet),
+) -> Result<Supervisor, Failure> {
     nix::sys::prctl::set_child_subreaper(true)?;
     let initial = initial::choose(&options, &paths.last_good())?;
     let tables = first_generation(&initial.document)?;
     let lifecycle = lifecycle(&options, &initial)?;
     let observed = Observed::open(&tables.observed, true)?;
-    let interceptor = Interceptor::start(observed.clone(), backend).map_err(|error| match error {
-        StartError::Unsupported(_) => {
-            Failure::new(Exit::Unsupported, error.to_string()).hint("sandbar doctor")
-        }
-        StartError::Thread(_) => Failure::from(error),
-    })?;
+    let interceptor =
+        Interceptor::start_restoring(observed.clone(), backend, inherited).map_err(|error| match error {
+            StartError::Unsupported(_) => {
+                Failure::new(Exit::Unsupported, error.to_string()).hint("sandbar doctor")
+            }
+            StartError::Thread(_) => Failure::from(error),
+        })?;
     k3s_process::supply_host_local(&paths.bin()).map_err(preflight::failure)?;
     let (events, received) = mpsc::channel();
     let desired_bell = Arc::new(EventFd::new()?);

@@ -37,6 +37,16 @@ pub fn cont_to_syscall(tid: Tid, signal: i32) -> io::Result<()> {
     request(libc::PTRACE_SYSCALL, tid, 0, signal as usize).map(drop)
 }
 
+/// Makes the kernel look for signals that came while the thread was stopped, by blocking all and unblocking them again:
+/// gVisor before 2026 wakes a thread for a signal only if it is not stopped at that moment.
+pub fn recheck_signals(tid: Tid) -> io::Result<()> {
+    let (mut mask, all) = (0_u64, u64::MAX);
+    let size = size_of::<u64>();
+    request(libc::PTRACE_GETSIGMASK, tid, size, (&raw mut mask) as usize)?;
+    request(libc::PTRACE_SETSIGMASK, tid, size, (&raw const all) as usize)?;
+    request(libc::PTRACE_SETSIGMASK, tid, size, (&raw const mask) as usize).map(drop)
+}
+
 /// Lets a group-stopped thread stay stopped, yet report SIGCONT.
 pub fn listen(tid: Tid) -> io::Result<()> {
     request(libc::PTRACE_LISTEN, tid, 0, 0).map(drop)

@@ -33,7 +33,7 @@ fn build_all() {
         let source = entry.unwrap().path();
         let (Some(stem), Some(kind)) = (source.file_stem(), source.extension()) else { continue };
         let target = out.join(stem);
-        if kind == "h" || !outdated(&target, shared.iter().chain([&source])) {
+        if !(kind == "c" || kind == "go") || !outdated(&target, shared.iter().chain([&source])) {
             continue;
         }
         let fresh = out.join(format!("{}.{}", stem.to_string_lossy(), std::process::id()));

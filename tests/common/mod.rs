@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports)] // Each test binary uses a part.
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests, though no tests themselves.
 
+pub mod answers;
 pub mod build;
 pub mod process;
 pub mod transparent;

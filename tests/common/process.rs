@@ -3,9 +3,13 @@
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
+
+/// Set in the environment of what is run, to find all that came from it.
+const MARK: &str = "SANDBAR_TEST_RUN";
 
 /// How a command ended and what it said.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,6 +37,9 @@ pub fn run(command: &mut Command) -> Ended {
 /// Runs a command; one that takes longer is killed with its process group, and says so in `how`.
 pub fn run_within(command: &mut Command, limit: Duration) -> Ended {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    let mark = format!("{}.{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
+    command.env(MARK, &mark);
     nix::sys::prctl::set_child_subreaper(true).unwrap();
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let pid = child.id() as i32;
@@ -46,15 +53,28 @@ pub fn run_within(command: &mut Command, limit: Duration) -> Ended {
     });
     let late = ended.recv_timeout(limit).is_err();
     if late {
-        let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        kill_marked(&mark);
     }
     let status = waiter.join().unwrap();
     let mut how = if late { format!("not ended after {limit:?}") } else { describe(status) };
     if !group_ends(pid) {
         how += ", but left processes behind";
-        let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        kill_marked(&mark);
     }
     Ended { how, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
+}
+
+/// Kills all that a run has started, by the mark in its environment: some of it may have left the process group.
+fn kill_marked(mark: &str) {
+    let wanted = format!("{MARK}={mark}\0");
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+        if String::from_utf8_lossy(&environment).contains(&wanted) {
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        }
+    }
 }
 
 /// Whether the last process of a group ends soon, the tracing one included. Orphans come to us, to be reaped at once.

@@ -1,4 +1,4 @@
-/* A fork storm: ARG seconds (or 300 processes) of short-lived children, several at a time, each with trapped calls. */
+/* A fork storm: ARG seconds (or 120 processes) of short-lived children, several at a time, each with trapped calls. */
 #include "guest.h"
 
 int main(int argc, char **argv)
@@ -10,7 +10,7 @@ int main(int argc, char **argv)
     for (;;) {
         clock_gettime(CLOCK_MONOTONIC, &now);
         double passed = (double)(now.tv_sec - start.tv_sec) + (double)(now.tv_nsec - start.tv_nsec) / 1e9;
-        int more = seconds > 0 ? passed < seconds : made < 300;
+        int more = seconds > 0 ? passed < seconds : made < 120;
         if (more && live < 8) {
             pid_t pid = fork();
             if (pid == 0) {

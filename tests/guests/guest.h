@@ -92,6 +92,39 @@ __attribute__((unused)) static const char *ended(pid_t pid)
     return text;
 }
 
+__attribute__((unused)) static int patience = 2000; /* ms */
+
+/* waitpid that gives up after a while: 0. Some kernels never tell what others do. */
+__attribute__((unused)) static pid_t wait_soon(pid_t pid, int *status, int options)
+{
+    for (int i = 0; i < patience; i++) {
+        pid_t got = waitpid(pid, status, options | WNOHANG);
+        if (got != 0)
+            return got;
+        usleep(1000);
+    }
+    return 0;
+}
+
+/* What waitpid told of a child, in words. */
+__attribute__((unused)) static const char *told(pid_t pid)
+{
+    static char text[64];
+    int status;
+    pid_t got = wait_soon(pid, &status, WUNTRACED | WCONTINUED);
+    if (got != pid)
+        return got == 0 ? "nothing" : "no child";
+    if (WIFSTOPPED(status))
+        snprintf(text, sizeof text, "stopped %d", WSTOPSIG(status));
+    else if (WIFCONTINUED(status))
+        snprintf(text, sizeof text, "continued");
+    else if (WIFEXITED(status))
+        snprintf(text, sizeof text, "exit %d", WEXITSTATUS(status));
+    else
+        snprintf(text, sizeof text, "signal %d", WTERMSIG(status));
+    return text;
+}
+
 /* Reads a whole small file; its length or minus errno. */
 __attribute__((unused)) static long slurp(int dirfd, const char *path, char *into, size_t size)
 {

@@ -20,8 +20,10 @@ static void shell(const char *path, int report)
     for (;;) {
         int status;
         char letter = '?';
-        if (waitpid(job, &status, WUNTRACED | WCONTINUED) != job)
+        if (wait_soon(job, &status, WUNTRACED | WCONTINUED) != job) {
+            kill(job, SIGKILL);
             _exit(92);
+        }
         if (WIFSTOPPED(status))
             letter = WSTOPSIG(status) == SIGTSTP ? 'z' : 's';
         else if (WIFCONTINUED(status))

@@ -46,34 +46,40 @@ static void type(char key)
 
 static void report(const char *what, pid_t pid)
 {
-    int status;
-    if (waitpid(pid, &status, WUNTRACED | WCONTINUED) != pid)
-        die("wait");
-    int stopped = WIFSTOPPED(status), continued = WIFCONTINUED(status);
-    printf("%s: %s %d\n", what, stopped ? "stopped" : continued ? "continued" : WIFEXITED(status) ? "exit" : "signal",
-           stopped ? WSTOPSIG(status) : continued ? 0 : WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+    printf("%s: %s\n", what, told(pid));
+    fflush(stdout);
+}
+
+/* Ends what is left of a session. */
+static void over(pid_t pid)
+{
+    close(master);
+    kill(pid, SIGKILL);
+    wait_soon(pid, 0, 0);
 }
 
 int main(void)
 {
+    patience = 700;
     pid_t pid = session();
     type(3);
     report("^C", pid);
-    close(master);
+    over(pid);
     pid = session();
     struct winsize size = {.ws_row = 10, .ws_col = 20};
     ioctl(master, TIOCSWINSZ, &size);
     report("resize", pid);
-    close(master);
+    over(pid);
     pid = session();
     kill(pid, SIGTSTP); /* an orphaned group ignores ^Z, and so this */
     usleep(20000);
-    printf("orphaned: %ld\n", outcome(waitpid(pid, 0, WNOHANG | WUNTRACED)));
+    printf("orphaned: %d\n", waitpid(pid, 0, WNOHANG | WUNTRACED) > 0);
     kill(pid, SIGSTOP);
     report("SIGSTOP", pid);
     kill(pid, SIGCONT);
     report("SIGCONT", pid);
     close(master);
     report("hang-up", pid);
+    over(pid);
     return 0;
 }

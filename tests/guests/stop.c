@@ -39,23 +39,6 @@ static pid_t worker(int threads)
     return pid;
 }
 
-static const char *next(pid_t pid)
-{
-    static char text[64];
-    int status;
-    if (waitpid(pid, &status, WUNTRACED | WCONTINUED) != pid)
-        return "wait failed";
-    if (WIFSTOPPED(status))
-        snprintf(text, sizeof text, "stopped %d", WSTOPSIG(status));
-    else if (WIFCONTINUED(status))
-        snprintf(text, sizeof text, "continued");
-    else if (WIFEXITED(status))
-        snprintf(text, sizeof text, "exit %d", WEXITSTATUS(status));
-    else
-        snprintf(text, sizeof text, "signal %d", WTERMSIG(status));
-    return text;
-}
-
 /* The state letter of a process, once it has settled. */
 static char state(pid_t pid)
 {
@@ -76,15 +59,15 @@ static void round_trip(int threads)
 {
     pid_t pid = worker(threads);
     kill(pid, SIGSTOP);
-    printf("%d threads: %s", threads, next(pid));
+    printf("%d threads: %s", threads, told(pid));
     printf(", %c", state(pid));
     kill(pid, SIGUSR1); /* waits for the continue */
     usleep(20000);
     printf(", still %c", state(pid));
-    printf(", told again %ld", outcome(waitpid(pid, 0, WNOHANG | WUNTRACED)));
+    printf(", told again %d", waitpid(pid, 0, WNOHANG | WUNTRACED) > 0);
     kill(pid, SIGCONT);
-    printf(", %s", next(pid));
-    printf(", %s\n", next(pid));
+    printf(", %s", told(pid));
+    printf(", %s\n", told(pid));
 }
 
 int main(void)
@@ -93,19 +76,19 @@ int main(void)
     round_trip(4);
     pid_t pid = worker(2);
     kill(pid, SIGTSTP);
-    printf("SIGTSTP: %s\n", next(pid));
+    printf("SIGTSTP: %s\n", told(pid));
     kill(pid, SIGSTOP); /* while stopped: no second stop */
     usleep(20000);
-    printf("stopped while stopped: %ld\n", outcome(waitpid(pid, 0, WNOHANG | WUNTRACED)));
+    printf("stopped while stopped: %d\n", waitpid(pid, 0, WNOHANG | WUNTRACED) > 0);
     kill(pid, SIGKILL);
-    printf("killed while stopped: %s\n", next(pid));
+    printf("killed while stopped: %s\n", told(pid));
     pid = worker(3);
     int stops = 0, goes = 0;
     for (int i = 0; i < 50; i++) {
         kill(pid, SIGSTOP);
-        stops += !strcmp(next(pid), "stopped 19");
+        stops += !strcmp(told(pid), "stopped 19");
         kill(pid, SIGCONT);
-        goes += !strcmp(next(pid), "continued");
+        goes += !strcmp(told(pid), "continued");
     }
     printf("stops %d, goes %d\n", stops, goes);
     siginfo_t info = {0};

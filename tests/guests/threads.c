@@ -4,7 +4,7 @@
 static void *works(void *out)
 {
     long bad = 0;
-    for (int i = 0; i < 25; i++)
+    for (int i = 0; i < 10; i++)
         bad += touch_paths();
     *(long *)out = bad;
     return 0;
@@ -25,7 +25,7 @@ int main(void)
 {
     long bad[16], total = 0;
     pthread_t thread[16];
-    for (int round = 0; round < 12; round++) {
+    for (int round = 0; round < 6; round++) {
         for (int i = 0; i < 16; i++)
             if (pthread_create(&thread[i], 0, works, &bad[i]))
                 die("pthread_create");

@@ -1,0 +1,38 @@
+/* openat2 with RESOLVE_IN_ROOT and RESOLVE_BENEATH: a fake's path below another root is no fake. ARGS: a fake's path. */
+#include "guest.h"
+
+static long how(int dirfd, const char *path, uint64_t resolve, size_t size)
+{
+    uint64_t open_how[4] = {O_RDONLY, 0, resolve, 0};
+    long got = outcome(syscall(SYS_openat2, dirfd, path, open_how, size));
+    if (got < 0)
+        return got;
+    char text[64] = "";
+    ssize_t length = read((int)got, text, sizeof text - 1);
+    close((int)got);
+    return length == 5 && !strcmp(text, "fake\n") ? 1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 2)
+        return 2;
+    enum { BENEATH = 8, IN_ROOT = 16 };
+    const char *path = argv[1];
+    int root = open("/", O_PATH), tmp = open("/tmp", O_PATH), proc = open("/proc", O_PATH);
+    if (how(root, "etc", 0, 24) == -ENOSYS) {
+        puts("no openat2 here");
+        return 0;
+    }
+    CHECK(how(AT_FDCWD, path, 0, 24) == 1, "plain");
+    CHECK(how(root, path, IN_ROOT, 24) == 1, "in the real root");
+    CHECK(how(tmp, path, IN_ROOT, 24) == -ENOENT, "in another root");
+    CHECK(how(tmp, "../../proc/sys/x", IN_ROOT, 24) == -ENOENT, "dots in another root");
+    CHECK(how(proc, path + strlen("/proc"), IN_ROOT, 24) == 1, "in procfs as a root");
+    CHECK(how(proc, path + strlen("/proc/"), BENEATH, 24) == 1, "beneath");
+    CHECK(how(proc, path, BENEATH, 24) == -EXDEV, "absolute, beneath");
+    CHECK(how(tmp, "../proc/sys/kernel", BENEATH, 24) == -EXDEV, "out, beneath");
+    CHECK(how(AT_FDCWD, path, 0, 8) == -EINVAL, "too small");
+    CHECK(outcome(syscall(SYS_openat2, AT_FDCWD, path, 8L, 24)) == -EFAULT, "no how");
+    return verdict();
+}
