@@ -4,13 +4,13 @@ use std::ffi::CString;
 use std::os::fd::AsRawFd;
 
 use super::memory::Access;
-use super::syscalls::TRAPPED;
+use super::syscalls::{Kind, Syscall, TRAPPED};
 use super::{Backend, StartError, filter};
 use crate::rules::observed::InterceptorState;
 use crate::sys::signal::Dispositions;
 use crate::sys::spawn::{self, Spawn};
 use crate::sys::wait::{self, Event};
-use crate::sys::{memory, ptrace};
+use crate::sys::{memory, process, ptrace};
 
 /// What was found.
 #[derive(Clone, Copy, Debug)]
@@ -41,9 +41,15 @@ impl Probe {
             backend: backend.to_owned(),
             stop_order: stop_order.to_owned(),
             memory_access: memory_access.to_owned(),
-            trapped: TRAPPED.iter().map(|call| call.name.to_owned()).collect(),
+            trapped: TRAPPED.iter().filter(|call| offered(call)).map(|call| call.name.to_owned()).collect(),
         }
     }
+}
+
+/// Whether this kernel has a call. One that it lacks is not trapped: a program that asks must hear so, also where we
+/// could answer.
+pub fn offered(call: &Syscall) -> bool {
+    call.x64.filter(|_| call.path.is_some() && call.kind != Kind::Mount).is_none_or(process::has_path_call)
 }
 
 /// Traces a child of this thread through one trapped call. Nothing else may be traced or waited for yet.
@@ -62,7 +68,7 @@ impl Child {
             let what = what.to_owned();
             move |error: std::io::Error| StartError::Unsupported(format!("{what}: {error}"))
         };
-        let program = filter::program();
+        let program = filter::program(offered);
         let null = std::fs::File::options()
             .read(true)
             .write(true)

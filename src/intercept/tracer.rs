@@ -24,7 +24,7 @@ use super::launch::{Exited, Request};
 use super::memory::{Done, Job};
 use super::offload::Offload;
 use super::path;
-use super::probe::Probe;
+use super::probe::{self, Probe};
 use super::steps::{Parked, Pending};
 use crate::rules::observed::{Observed, Scalar};
 use crate::sys::ptrace::{self, Registers, Tid};
@@ -71,7 +71,11 @@ impl Tracer {
     ) -> std::io::Result<Self> {
         let sample = File::from(sealed_memfd("sandbar-probe", 0)?).metadata()?;
         // With everything traced a filter would only add stops.
-        let filter = if backend == Backend::SeccompTrace { filter::program() } else { filter::allow_all() };
+        let filter = if backend == Backend::SeccompTrace {
+            filter::program(probe::offered)
+        } else {
+            filter::allow_all()
+        };
         Ok(Self {
             backend,
             probe,

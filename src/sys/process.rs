@@ -43,6 +43,13 @@ pub fn die_by(signal: i32) {
     }
 }
 
+/// Whether the kernel has this call, which must be one that takes a path: it is made without one, and so does nothing.
+pub fn has_path_call(number: u32) -> bool {
+    // SAFETY: every pointer argument is null, which a call that takes a path refuses; nothing of ours is touched.
+    let refused = unsafe { libc::syscall(i64::from(number), 0_u64, 0_u64, 0_u64, 0_u64, 0_u64, 0_u64) } < 0;
+    !(refused && io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS))
+}
+
 /// Sets status flags (`F_SETFL`) of another thread's descriptor, through a copy of it that shares them.
 pub fn set_status_flags(tid: Tid, fd: RawFd, flags: u64) -> io::Result<()> {
     // PIDFD_THREAD, which older kernels refuse: they know descriptors of whole processes only.

@@ -70,6 +70,15 @@ static void round_trip(int threads)
     printf(", %s\n", told(pid));
 }
 
+static void waited(pid_t pid, siginfo_t *info, int what)
+{
+    info->si_pid = 0;
+    for (int i = 0; i < patience && info->si_pid == 0; i++) {
+        waitid(P_PID, (id_t)pid, info, what | WNOHANG);
+        usleep(1000);
+    }
+}
+
 int main(void)
 {
     round_trip(0);
@@ -93,11 +102,11 @@ int main(void)
     printf("stops %d, goes %d\n", stops, goes);
     siginfo_t info = {0};
     kill(pid, SIGSTOP);
-    waitid(P_PID, (id_t)pid, &info, WSTOPPED);
+    waited(pid, &info, WSTOPPED);
     printf("waitid: code %d status %d\n", info.si_code, info.si_status);
     kill(pid, SIGCONT);
     kill(pid, SIGTERM);
-    waitid(P_PID, (id_t)pid, &info, WEXITED);
+    waited(pid, &info, WEXITED);
     printf("waitid: code %d status %d\n", info.si_code, info.si_status);
     /* A storm of stops from outside while the child itself makes processes. */
     pid = fork();
