@@ -151,6 +151,30 @@ fn a_signal_that_comes_before_the_command_is_not_lost() {
 }
 
 #[test]
+fn a_signal_to_the_group_may_arrive_twice() {
+    use std::os::unix::process::CommandExt;
+    let script = "n=0; trap 'n=$((n+1))' USR1; echo ready; i=0; while [ $i -lt 10 ]; do sleep 0.05; i=$((i+1)); done; echo $n";
+    let mut front = shell(script).stdout(Stdio::piped()).process_group(0).spawn().unwrap();
+    let mut stdout = front.stdout.take().unwrap();
+    let mut ready = [0; 6];
+    stdout.read_exact(&mut ready).unwrap();
+    // `sleep` dies of it, which the script does not mind.
+    nix::sys::signal::killpg(Pid::from_raw(front.id() as i32), Signal::SIGUSR1).unwrap();
+    let mut count = String::new();
+    stdout.read_to_string(&mut count).unwrap();
+    front.wait().unwrap();
+    assert!(count.trim() == "2" || count.trim() == "1", "{count}");
+}
+
+#[test]
+fn closed_standard_descriptors_become_dev_null() {
+    let script = "exec 3>&1 <&- >&- 2>&-; exec \"$@\"";
+    let list = "readlink /proc/self/fd/0 /proc/self/fd/2 >&3";
+    let ended = run(Command::new("sh").args(["-c", script, "sh", SANDBAR, "run", "--", "sh", "-c", list]));
+    assert_eq!(ended.stdout, "/dev/null\n/dev/null\n");
+}
+
+#[test]
 fn nothing_runs_on_when_the_front_is_killed() {
     let (mut front, command, tracer) = running("while :; do sleep 0.05; done");
     front.kill().unwrap();

@@ -53,10 +53,6 @@ const FORWARDED: [Signal; 9] = [
     Signal::SIGIO,
 ];
 
-/// Signals that the tracing process outlives: a terminal sends them to the whole foreground group.
-const IGNORED: [i32; 7] =
-    [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
-
 /// Runs the verb.
 pub fn run(args: Args) -> Outcome {
     let document = document(&args.files)?;
@@ -178,7 +174,8 @@ fn back(
     report: &mut Report,
 ) -> Result<(), Failure> {
     let dispositions = Dispositions::current();
-    IGNORED.into_iter().for_each(signal::ignore);
+    // The tracing process outlives what is sent to its group: a terminal's signals, or anybody's to the command.
+    signal::ignore_what_others_send();
     let observed = Observed::open(&create_observed()?, true)?;
     let interceptor =
         Interceptor::start_restoring(observed, args.backend, dispositions).map_err(|error| {

@@ -12,6 +12,8 @@ use crate::sys::ptrace::Tid;
 
 /// Writable descriptors kept per fake and scope; the oldest is retired beyond that.
 const MAX_WRITERS: usize = 16;
+/// Writable descriptors kept in all, well below the usual limit of 1024 per process.
+const MAX_ALL_WRITERS: usize = 256;
 /// Scopes (network or IPC namespaces) with run-time writes that are remembered per fake.
 const MAX_SCOPES: usize = 1024;
 
@@ -52,6 +54,8 @@ impl Scope {
 #[derive(Debug, Default)]
 pub struct Store {
     written: HashMap<String, Fake>,
+    /// Counts writers, so that the oldest is known.
+    added: u64,
 }
 
 #[derive(Debug)]
@@ -69,6 +73,7 @@ struct Written {
 
 #[derive(Debug)]
 struct Writer {
+    number: u64,
     memfd: File,
     /// Content when last looked at. Times alone would not do: they advance by the tick.
     seen: Vec<u8>,
@@ -104,6 +109,15 @@ impl Store {
     /// Keeps a descriptor of a memfd that a tracee may write.
     pub fn add_writer(&mut self, path: &str, base: &str, tid: Tid, memfd: File) {
         let Some(key) = Scope::of(path).key(tid) else { return };
+        if self.scopes().map(|written| written.writers.len()).sum::<usize>() >= MAX_ALL_WRITERS {
+            let oldest =
+                |written: &&mut Written| written.writers.front().map_or(u64::MAX, |writer| writer.number);
+            if let Some(written) = self.scopes().min_by_key(oldest) {
+                written.retire_oldest();
+            }
+        }
+        self.added += 1;
+        let number = self.added;
         let fake = self
             .written
             .entry(path.to_owned())
@@ -113,15 +127,24 @@ impl Store {
         }
         let written = fake.scopes.entry(key).or_default();
         if written.writers.len() >= MAX_WRITERS {
-            written.take();
-            written.writers.pop_front();
+            written.retire_oldest();
         }
         let seen = content(&memfd);
-        written.writers.push_back(Writer { memfd, seen });
+        written.writers.push_back(Writer { number, memfd, seen });
+    }
+
+    fn scopes(&mut self) -> impl Iterator<Item = &mut Written> {
+        self.written.values_mut().flat_map(|fake| fake.scopes.values_mut())
     }
 }
 
 impl Written {
+    /// Lets go of the oldest writer, whose later writes nobody sees.
+    fn retire_oldest(&mut self) {
+        self.take();
+        self.writers.pop_front();
+    }
+
     /// Takes the newest value that any writer has left since the last look.
     fn take(&mut self) {
         let mut newest: Option<((i64, i64), Vec<u8>)> = None;
@@ -202,5 +225,13 @@ mod tests {
             store.add_writer(PATH, "10\n", me(), memfd().1);
         }
         assert!(store.written[PATH].scopes[""].writers.len() <= MAX_WRITERS);
+        for fake in 0..100 {
+            for _ in 0..10 {
+                store.add_writer(&format!("/proc/sys/kernel/{fake}"), "10\n", me(), memfd().1);
+            }
+        }
+        assert_eq!(store.scopes().map(|written| written.writers.len()).sum::<usize>(), MAX_ALL_WRITERS);
+        let kept = store.written["/proc/sys/kernel/99"].scopes[""].writers.len();
+        assert_eq!(kept, 10, "the newest were let go");
     }
 }

@@ -74,10 +74,22 @@ impl Dispositions {
     }
 }
 
-/// Ignores a signal from here on.
-pub fn ignore(signal: i32) {
-    // SAFETY: SIG_IGN installs no code.
-    unsafe { libc::signal(signal, libc::SIG_IGN) };
+/// Ignores every signal but those that a fault of our own raises, and SIGCHLD.
+pub fn ignore_what_others_send() {
+    let kept = [
+        libc::SIGILL,
+        libc::SIGTRAP,
+        libc::SIGABRT,
+        libc::SIGBUS,
+        libc::SIGFPE,
+        libc::SIGSEGV,
+        libc::SIGSYS,
+        libc::SIGCHLD,
+    ];
+    for signal in SIGNALS.filter(|signal| !kept.contains(signal)) {
+        // SAFETY: SIG_IGN installs no code; KILL, STOP and the C library's own fail harmlessly.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
 }
 
 /// Gives SIGCHLD its default disposition (an inherited "ignored" would reap our children unseen) and blocks it in this
