@@ -16,7 +16,8 @@ test: ## All tests (needs root; at most an hour cold, a few minutes warm)
 	@hack/test
 
 test-full: test ## Also the Go and CPython suites under the interceptor
-	@hack/suites/all
+	@hack/suites/go
+	@hack/suites/cpython
 
 e2e: ## One whole up, apply, see, down on this machine
 	@hack/e2e/run linux
