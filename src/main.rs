@@ -3,9 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use sandbar::cli::Cli;
+use sandbar::cli::{Cli, host_local};
 
 fn main() -> ExitCode {
+    if let Some(code) = host_local::answer_to_name() {
+        return ExitCode::from(code);
+    }
     match Cli::parse().verb.run() {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {

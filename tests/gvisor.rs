@@ -1,6 +1,8 @@
 //! The same guests inside gVisor, in both generations: one sandbox each, in which this test binary runs its own
 //! hidden test `inside`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use std::path::Path;

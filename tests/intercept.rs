@@ -1,5 +1,7 @@
 //! The interceptor on Linux: guests that cannot tell that they are traced, and guests that get the right answers.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use common::answers;

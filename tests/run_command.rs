@@ -1,6 +1,8 @@
 //! `sandbar run` as a command among others: its exit codes, what it leaves open, what outlives it, and what is left when one of
 //! its processes is killed.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use std::io::{Read, Write};

@@ -1,5 +1,9 @@
 # Fills config.json in for one run, from the variables that run.sh passes.
-.hostname = $name
+$ARGS.positional as $words
+| $words[:$command_end] as $args
+| $words[$command_end:$variables_end] as $env
+| $words[$variables_end:] as $binds
+| .hostname = $name
 | .process.cwd = $cwd
 | .process.args = $args
 | .process.env += $env

@@ -187,9 +187,6 @@ echo "nameserver $subnet.1" >"$root/etc/resolv.conf"
 
 # ---- The bundle ------------------------------------------------------------------------------------------------------------
 
-# json_list WORD… prints the words as a JSON array of strings.
-json_list() { jq --null-input --compact-output '$ARGS.positional' --args -- "$@"; }
-
 variables=()
 for pair in "${envs[@]}"; do
   if [[ $pair == *=* ]]; then
@@ -204,10 +201,11 @@ for bind in "${binds[@]}"; do
 done
 [[ -z $memory ]] || memory=$(numfmt --from=iec "$memory") || die "--memory: '$memory' is no size such as 512M or 4G"
 
+# jq takes one list of words; it is told where in it the command and the variables end.
 jq --from-file "$here/config.jq" --argjson strict "$strict" --argjson memory "${memory:-null}" \
   --arg name "$name" --arg cwd "$cwd" --arg netns "$scratch/netns" \
-  --argjson args "$(json_list "$@")" --argjson env "$(json_list "${variables[@]}")" --argjson binds "$(json_list "${binds[@]}")" \
-  "$here/config.json" >"$scratch/config.json"
+  --argjson command_end $# --argjson variables_end $(($# + ${#variables[@]})) \
+  "$here/config.json" --args -- "$@" "${variables[@]}" "${binds[@]}" >"$scratch/config.json"
 
 flags=(--platform=systrap --overlay2=none)
 [[ -n $memory ]] || flags+=(--ignore-cgroups)
@@ -235,10 +233,10 @@ forward() {
   interrupted=yes
   "$runsc" "${flags[@]}" kill "$name" "$1" >/dev/null 2>&1 || kill -KILL "$runsc_pid" 2>/dev/null || true
   (
-    sleep "$grace" </dev/null >/dev/null 2>&1
+    sleep "$grace" >/dev/null 2>&1
     say "the command did not end within $grace s of a signal: killed"
     kill -KILL "$runsc_pid"
-  ) 5<&- 9>&- &
+  ) </dev/null 5<&- 9>&- &
   watchdogs+=($!)
 }
 trap 'forward INT' INT
@@ -253,6 +251,7 @@ while
   [[ $status == 127 && $code != 127 ]] || code=$status
   [[ -n $interrupted ]]
 do :; done
+((${#watchdogs[@]})) || runsc_pid='' # it ended by itself, and has tidied up
 
 ((${#cats[@]} == 0)) || wait "${cats[@]}" || true
 if [[ -n $keep_upper ]]; then

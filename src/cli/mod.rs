@@ -6,15 +6,21 @@ pub mod crd;
 pub mod doctor;
 pub mod down;
 pub mod exec;
+pub mod host_local;
+pub mod k3s;
 pub mod kubeconfig;
 pub mod logs;
+pub mod output;
+pub mod pty;
 pub mod restart;
 pub mod rules;
 pub mod run;
 pub mod setup;
+pub mod spawn;
 pub mod status;
 pub mod supervise;
 pub mod up;
+pub mod wait;
 
 use crate::exit::Outcome;
 

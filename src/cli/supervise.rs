@@ -1,12 +1,46 @@
-//! `sandbar supervise`: the supervisor daemon, as `up` starts it.
+//! `sandbar supervise`: the supervisor daemon, as `up` starts it, or an init system.
 
-use crate::exit::{Exit, Failure, Outcome};
+use crate::cli::up::Start;
+use crate::exit::Outcome;
+use crate::intercept::Backend;
+use crate::supervisor::daemon;
+use crate::supervisor::paths::Paths;
+use crate::sys;
 
 /// Flags of `sandbar supervise`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    #[command(flatten)]
+    start: Start,
+    #[command(flatten)]
+    paths: Paths,
+    /// How calls are intercepted; `ptrace-syscall` is there for comparison.
+    #[arg(long, value_enum, default_value_t, hide_short_help = true)]
+    backend: Backend,
+    /// Leave the session and the descriptors of whoever started us, and trust what it found. `sandbar up` uses it; an init
+    /// system should not.
+    #[arg(long, hide = true, requires = "k3s")]
+    detach: bool,
+    /// Flags for `k3s server`.
+    #[arg(last = true, value_name = "K3S FLAGS")]
+    k3s_flags: Vec<String>,
+}
 
 /// Runs the verb.
-pub fn run(_args: Args) -> Outcome {
-    Err(Failure::new(Exit::Failed, "`sandbar supervise` is not built yet"))
+pub fn run(args: Args) -> Outcome {
+    if args.detach {
+        // The first thing that happens here: nothing of ours is open yet.
+        sys::daemon::close_inherited(3);
+        // Fails for the leader of a process group, which `up` does not make us.
+        nix::unistd::setsid()?;
+    }
+    let paths = args.paths.absolute()?;
+    let options = match args.detach {
+        true => args.start.checked(args.k3s_flags)?,
+        false => args.start.options(args.k3s_flags)?,
+    };
+    // A daemon must not keep the file system of its start busy.
+    std::env::set_current_dir("/")?;
+    daemon::run(paths, options, args.backend, args.detach)?;
+    Ok(0)
 }

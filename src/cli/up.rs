@@ -1,12 +1,201 @@
 //! `sandbar up`: start (or adopt) the cluster and wait until it is ready.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::output::{self, Phases};
+use super::wait::Bound;
+use super::{spawn, wait};
+use crate::doctor;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::rules::observed::ObservedDocument;
+use crate::supervisor::client::{self, ClientError, View};
+use crate::supervisor::control::Options;
+use crate::supervisor::flags::Mode;
+use crate::supervisor::k3s_config::{ConfigFile, Places};
+use crate::supervisor::paths::{Component, Paths};
+use crate::supervisor::{preflight, shutdown, status};
+
+/// Events during the start that the user should hear of although all is well in the end.
+const WORTH_A_WARNING: &[&str] =
+    &["K3sSettingsRolledBack", "LastGoodIgnored", "LastGoodNotSaved", "TableRefused"];
 
 /// Flags of `sandbar up`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    #[command(flatten)]
+    start: Start,
+    /// How long to wait until all is ready.
+    #[arg(long, default_value = "180s", value_parser = output::duration)]
+    timeout: Duration,
+    #[command(flatten)]
+    paths: Paths,
+    /// Flags for `k3s server`; they win over SandboxConfigs and k3s's configuration file.
+    #[arg(last = true, value_name = "K3S FLAGS")]
+    k3s_flags: Vec<String>,
+}
+
+/// What `up` and `supervise` have in common.
+#[derive(Debug, clap::Args)]
+pub struct Start {
+    /// Which parts of k3s to run.
+    #[arg(long, value_enum, default_value_t)]
+    pub mode: ModeArg,
+    /// SandboxConfig files to start with (several documents per file are fine).
+    #[arg(short = 'f', long = "filename", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Start with the built-in profile alone: saved settings are ignored, and the cluster's held until `sandbar restart`.
+    #[arg(long)]
+    pub safe: bool,
+    /// The k3s executable [default: $SANDBAR_K3S, then k3s on PATH or in sandbar's cache, then a download]
+    #[arg(long, value_name = "PATH")]
+    pub k3s: Option<PathBuf>,
+    /// Version of k3s to fetch if there is none.
+    #[arg(long, value_name = "VERSION")]
+    pub k3s_version: Option<String>,
+}
+
+/// `--mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ModeArg {
+    /// As much as works here.
+    #[default]
+    Auto,
+    /// API server, controllers and scheduler; no kubelet.
+    ControlPlane,
+    /// A whole node with pods.
+    Node,
+}
+
+impl Start {
+    /// The options of a supervisor, all paths absolute; finds k3s, or fetches it.
+    pub fn options(self, k3s_flags: Vec<String>) -> Result<Options, Failure> {
+        let asked = self.asked(k3s_flags)?;
+        preflight::root()?;
+        preflight::mode(asked.mode)?;
+        doctor::preflight(match asked.mode {
+            Mode::ControlPlane => doctor::Mode::ControlPlane,
+            Mode::Node => doctor::Mode::Node,
+        })?;
+        let k3s = super::k3s::locate(self.k3s.as_deref(), self.k3s_version.as_deref())?;
+        Ok(Options { k3s, ..asked })
+    }
+
+    /// The same as `up` hands it to the daemon: it has checked the machine and found k3s.
+    pub fn checked(self, k3s_flags: Vec<String>) -> Result<Options, Failure> {
+        let asked = self.asked(k3s_flags)?;
+        Ok(Options { k3s: self.k3s.unwrap_or_default(), ..asked })
+    }
+
+    /// The same without k3s.
+    fn asked(&self, k3s_flags: Vec<String>) -> Result<Options, Failure> {
+        let mode = match self.mode {
+            ModeArg::Auto | ModeArg::ControlPlane => Mode::ControlPlane,
+            ModeArg::Node => Mode::Node,
+        };
+        let files: Result<Vec<PathBuf>, _> = self.files.iter().map(std::path::absolute).collect();
+        Ok(Options { mode, files: files?, safe: self.safe, k3s: PathBuf::new(), k3s_flags })
+    }
+
+    /// Whether anything but the executable was asked for.
+    fn asks_for_something(&self) -> bool {
+        self.mode != ModeArg::Auto || !self.files.is_empty() || self.safe
+    }
+}
 
 /// Runs the verb.
-pub fn run(_args: Args) -> Outcome {
-    Err(Failure::new(Exit::Failed, "`sandbar up` is not built yet"))
+pub fn run(args: Args) -> Outcome {
+    preflight::root()?;
+    let paths = args.paths.absolute()?;
+    let mut phases = Phases::new();
+    match client::observe(&paths) {
+        Ok(view) => adopt(args, &paths, &view, &mut phases)?,
+        Err(ClientError::NotRunning) => start(args, &paths, &mut phases)?,
+        Err(other) => return Err(other.failure()),
+    }
+    Ok(0)
+}
+
+/// A supervisor runs already: wait for it, and say if it was started with other flags.
+fn adopt(args: Args, paths: &Paths, view: &View, phases: &mut Phases) -> Result<(), Failure> {
+    let running = &view.running;
+    phases.begin(&format!("Already running (supervisor pid {})", running.pid));
+    if args.start.asks_for_something() || !args.k3s_flags.is_empty() {
+        let asked = args.start.asked(args.k3s_flags)?;
+        let same = Options { k3s: running.options.k3s.clone(), ..asked };
+        if same != running.options {
+            let flags = running.options.k3s_flags.join(" ");
+            phases.warn(&format!(
+                "it was started with other flags, which stay in force (mode {}, k3s flags: {}); to change them: sandbar down, then sandbar up",
+                running.options.mode.name(),
+                if flags.is_empty() { "none" } else { &flags }
+            ));
+        }
+    }
+    wait::ready(paths, Bound::new(args.timeout), phases)?;
+    phases.done();
+    next_command(view)
+}
+
+fn start(args: Args, paths: &Paths, phases: &mut Phases) -> Result<(), Failure> {
+    let bound = Bound::new(args.timeout);
+    phases.begin("Checking this machine");
+    let options = args.start.options(args.k3s_flags)?;
+    let places = Places::of(&options.k3s_flags, &ConfigFile::load(&options.k3s_flags));
+    preflight::directories(paths)?;
+    shutdown::kill_left_over(paths);
+    preflight::ports(&places, &options.k3s_flags)?;
+    phases.begin("Starting the supervisor");
+    spawn::supervisor(paths, &options)?;
+    phases.begin("Starting k3s");
+    let view = wait::until(paths, bound, phases, |document, _| match document.k3s.phase.as_str() {
+        "Ready" | "BackingOff" => Ok(()),
+        _ => status::ready(document, 0),
+    })?;
+    check_running(paths, &view, phases)?;
+    phases.begin("Applying the SandboxConfig definition and the built-in profile");
+    let view = wait::until(paths, bound, phases, |document, acknowledged| {
+        match document.k3s.phase.as_str() {
+            // Nothing to go back to: trying again for ever is the supervisor's business, not that of who waits.
+            "BackingOff" => Ok(()),
+            _ => status::ready(document, acknowledged),
+        }
+    })?;
+    let document = check_running(paths, &view, phases)?;
+    phases.done();
+    for event in document.events.iter().filter(|event| WORTH_A_WARNING.contains(&event.reason.as_str())) {
+        phases.warn(&event.message);
+    }
+    next_command(&view)
+}
+
+/// Fails if k3s has ended and there are no other settings to go back to.
+fn check_running(paths: &Paths, view: &View, phases: &mut Phases) -> Result<ObservedDocument, Failure> {
+    let document = view.document().map_err(ClientError::failure)?;
+    if document.k3s.phase != "BackingOff" {
+        return Ok(document);
+    }
+    phases.failed();
+    Err(k3s_ended(paths, document.k3s.last_error.as_deref().unwrap_or_default()))
+}
+
+/// k3s ended before it was ever ready: show why, and leave nothing running.
+fn k3s_ended(paths: &Paths, error: &str) -> Failure {
+    let log = std::fs::read_to_string(paths.log(Component::K3s)).unwrap_or_default();
+    let lines: Vec<&str> = log.lines().collect();
+    let last = lines[lines.len().saturating_sub(10)..].join("\n  ");
+    let mut message = format!("k3s exited: {error}\nits last lines:\n  {last}");
+    // What cannot be stopped now is found by `sandbar down`.
+    if let Err(failure) = super::down::stop(paths) {
+        message = format!("{message}\nand the supervisor could not be stopped: {failure}");
+    }
+    let hint = format!(
+        "the whole log: {}; without saved settings: sandbar up --safe",
+        paths.log(Component::K3s).display()
+    );
+    Failure::new(Exit::K3sExited, message).hint(hint)
+}
+
+fn next_command(view: &View) -> Result<(), Failure> {
+    output::text(&format!("export KUBECONFIG={}\nkubectl get ns", view.running.kubeconfig.display()))
 }

@@ -35,12 +35,12 @@ pub fn selects(config: &SandboxConfig, node_labels: &BTreeMap<String, String>) -
 
 /// The document for a node with these labels, and what was overridden in it. Objects that are invalid are left out
 /// whole; [`convert::rules`] says why.
-pub fn desired(
-    objects: &[SandboxConfig],
+pub fn desired<'a>(
+    objects: impl IntoIterator<Item = &'a SandboxConfig>,
     node_labels: &BTreeMap<String, String>,
 ) -> (DesiredDocument, Vec<Conflict>) {
     let mut ranked: Vec<(&SandboxConfig, Vec<Rule>)> = objects
-        .iter()
+        .into_iter()
         .filter(|config| selects(config, node_labels))
         .filter_map(|config| Some((config, convert::rules(config).ok()?)))
         .collect();
@@ -78,10 +78,9 @@ fn rules(all: Vec<Rule>, conflicts: &mut Vec<Conflict>) -> Vec<Rule> {
     for (index, rule) in kept.iter().enumerate() {
         let literal =
             !matches!(rule.action, Action::Filesystem { .. }) && !rule.action.pattern().contains('*');
-        if let Some(winner) = literal.then(|| matcher.lookup(rule.action.pattern())).flatten() {
-            if winner != index {
-                tell(rule, &kept[winner], conflicts);
-            }
+        let winner = literal.then(|| matcher.lookup(rule.action.pattern())).flatten();
+        if let Some(winner) = winner.filter(|winner| *winner != index) {
+            tell(rule, &kept[winner], conflicts);
         }
     }
     kept

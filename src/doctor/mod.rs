@@ -1,1 +1,83 @@
-//! (being built)
+//! Probes of the environment, shared by `sandbar doctor` and `sandbar up`.
+//!
+//! Read ([`environment`], [`files`]), try ([`abilities`], [`egress`], [`tools`]), judge ([`checks`], [`report`]), show
+//! ([`render`]). Only the first two touch the machine.
+
+pub mod abilities;
+pub mod capabilities;
+pub mod checks;
+pub mod egress;
+pub mod environment;
+pub mod files;
+#[cfg(test)]
+mod fixtures;
+pub mod kind;
+pub mod needs;
+pub mod parse;
+pub mod profile;
+pub mod raw;
+pub mod render;
+pub mod report;
+pub mod resources;
+pub mod tools;
+pub mod variables;
+
+pub use environment::Environment;
+pub use kind::{Generation, SandboxKind};
+pub use report::{Findings, Mode, Report};
+
+use crate::exit::{Exit, Failure};
+
+/// What this environment is, read cheaply: for choosing profiles and flags.
+pub fn environment() -> Environment {
+    Environment::read()
+}
+
+/// The whole examination. Call it before starting threads: it forks.
+pub fn examine(network: bool) -> Report {
+    let environment = Environment::read();
+    let abilities = abilities::try_all();
+    let files = files::look(&environment.cgroups, &profile::Profile::here());
+    let (egress, tools) = std::thread::scope(|scope| {
+        let egress = network.then(|| scope.spawn(egress::try_all));
+        let tools = tools::find_all();
+        // A panic there would be a bug of ours; the report is worth more without that part than not at all.
+        (egress.map(|thread| thread.join().unwrap_or_default()), tools)
+    });
+    Report::new(Findings { environment, abilities, egress, tools, files })
+}
+
+/// Whether `mode` can work here; for `up`, which asks before it starts anything. Call it before starting threads.
+pub fn preflight(mode: Mode) -> Result<(), Failure> {
+    let checks = match mode {
+        Mode::ControlPlane => {
+            let tried = abilities::Abilities {
+                intercept: abilities::intercept(),
+                memfd: abilities::memfd(),
+                ..Default::default()
+            };
+            let mut checks = vec![checks::root(&Environment::read().privileges)];
+            checks.extend(checks::interception(&tried));
+            checks
+        }
+        Mode::Node => {
+            let environment = Environment::read();
+            let files = files::look(&environment.cgroups, &profile::Profile::here());
+            let abilities = abilities::try_all();
+            let found = Findings { environment, abilities, egress: None, tools: Vec::new(), files };
+            checks::all(&found).into_iter().flat_map(|category| category.checks).collect()
+        }
+    };
+    let mut blocking = checks.into_iter().filter(|check| check.blocks.is_some_and(|blocked| blocked <= mode));
+    let Some(first) = blocking.next() else { return Ok(()) };
+    let others = blocking.count();
+    let more = if others > 0 { format!(" (and {others} more)") } else { String::new() };
+    let name = if mode == Mode::Node { "node" } else { "control-plane" };
+    let message = format!("{name} mode cannot work here: {}{more}", first.description);
+    let hint = match first.hint {
+        Some(hint) if first.name == "root" => hint.replace("doctor", "up"),
+        Some(hint) => format!("{hint}; see `sandbar doctor`"),
+        None => "sandbar doctor".to_owned(),
+    };
+    Err(Failure::new(Exit::Unsupported, message).hint(hint))
+}

@@ -174,6 +174,9 @@ pub struct InterceptorState {
 pub struct ControllerState {
     pub pid: Option<u32>,
     pub restarts: u64,
+    /// It has said that definition and built-in profile are applied.
+    #[serde(default)]
+    pub ready: bool,
 }
 
 /// Something that people should hear of.

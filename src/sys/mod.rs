@@ -2,11 +2,16 @@
 
 #![allow(unsafe_code)]
 
+pub mod daemon;
+pub mod inherited;
 pub mod memory;
+pub mod probe;
 pub mod process;
 pub mod ptrace;
 pub mod seccomp;
 pub mod shared;
 pub mod signal;
+pub mod socket;
 pub mod spawn;
+pub mod terminal;
 pub mod wait;

@@ -1,0 +1,349 @@
+//! The loop: hear of changes, build, publish, and when the supervisor answered, say so in status. It never waits for the
+//! API server: one write at a time is under way beside it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use k8s_openapi::jiff::Timestamp;
+use kube::Client;
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use super::ControllerError;
+use super::api::Heard;
+use super::build::{self, Conflict};
+use super::events::{self, Regarding};
+use super::findings::{Standing, View};
+use super::http::Health;
+use super::link::Signals;
+use super::metrics::{Failure, Metrics};
+use super::node_status::{self, Counters};
+use super::publish::{Published, Publisher};
+use super::store::{Change, Store};
+use super::tell;
+use super::write::{self, Write, Written};
+use crate::rules::model::DesiredDocument;
+use crate::rules::observed::ObservedDocument;
+
+/// A burst of changes becomes one table.
+const BURST: Duration = Duration::from_millis(20);
+/// How long the supervisor's answer is awaited before status says that it is.
+const ANSWER: Duration = Duration::from_millis(300);
+/// Between the supervisor's answer and the status that tells of it.
+const SETTLE: Duration = Duration::from_millis(20);
+/// After a write that failed.
+const RETRY: Duration = Duration::from_secs(2);
+/// How often counters in status are brought up to date at most.
+const REFRESH: Duration = Duration::from_secs(30);
+
+/// Everything the loop knows.
+pub struct Engine {
+    node: String,
+    publisher: Publisher,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    client: Option<Client>,
+    store: Store,
+    labels: Option<BTreeMap<String, String>>,
+    wanted: DesiredDocument,
+    conflicts: Vec<Conflict>,
+    unpublishable: Option<String>,
+    observed: (u64, ObservedDocument),
+    publish_at: Option<Instant>,
+    tell_at: Option<Instant>,
+    resume_at: Option<Instant>,
+    waiting: bool,
+    writes: VecDeque<Write>,
+    told_events: u64,
+    told_refusals: BTreeMap<Option<String>, i64>,
+}
+
+impl Engine {
+    /// Nothing is published before the objects and the node's labels are known.
+    pub fn new(node: String, publisher: Publisher, metrics: Arc<Metrics>, health: Arc<Health>) -> Self {
+        Self {
+            node,
+            publisher,
+            metrics,
+            health,
+            client: None,
+            store: Store::default(),
+            labels: None,
+            wanted: DesiredDocument::default(),
+            conflicts: Vec::new(),
+            unpublishable: None,
+            observed: (0, ObservedDocument::default()),
+            publish_at: None,
+            tell_at: None,
+            resume_at: None,
+            waiting: false,
+            writes: VecDeque::new(),
+            told_events: 0,
+            told_refusals: BTreeMap::new(),
+        }
+    }
+
+    /// Runs for ever, or until it cannot.
+    pub async fn run(mut self, mut heard: Receiver<Heard>, signals: &Signals) -> Result<(), ControllerError> {
+        let mut refresh = interval(REFRESH);
+        refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut writing: Option<BoxFuture<'static, Written>> = None;
+        let mut said_ready = false;
+        loop {
+            if writing.is_none() {
+                writing = self.next_write();
+            }
+            if !said_ready && writing.is_none() && self.at_rest() {
+                // One that is gone is noticed by `gone`.
+                said_ready = signals.say_ready().is_ok();
+            }
+            tokio::select! {
+                news = heard.recv() => self.hear(news.ok_or(ControllerError::ApiTask)?),
+                rang = signals.observed_changed() => {
+                    rang.map_err(ControllerError::Bell)?;
+                    self.answered();
+                }
+                () = at(self.publish_at) => self.publish(),
+                () = at(self.tell_at) => self.tell(false),
+                () = at(self.resume_at) => self.resume(),
+                written = finished(&mut writing) => {
+                    writing = None;
+                    self.written(written);
+                }
+                _ = refresh.tick() => {
+                    self.health.beat();
+                    self.answered();
+                    self.tell(true);
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, news: Heard) {
+        match news {
+            Heard::Session(client) => {
+                self.client = Some(client);
+                self.health.session();
+            }
+            Heard::Config(event) => {
+                let change = self.store.apply(*event);
+                if change == Change::Rules {
+                    self.due();
+                }
+            }
+            Heard::Labels(labels) => {
+                let labels = labels.unwrap_or_default();
+                if self.labels.as_ref() != Some(&labels) {
+                    self.labels = Some(labels);
+                    self.due();
+                }
+            }
+        }
+    }
+
+    /// Whether everything that is known is in force and told.
+    fn at_rest(&self) -> bool {
+        let known = self.client.is_some() && self.store.complete() && self.labels.is_some();
+        let told = self.publish_at.is_none() && self.tell_at.is_none() && self.writes.is_empty();
+        known && told && !self.waiting && self.unpublishable.is_none() && self.publisher.acknowledged()
+    }
+
+    /// A table is due once everything that it is made of is known.
+    fn due(&mut self) {
+        if self.store.complete() && self.labels.is_some() {
+            self.publish_at.get_or_insert_with(|| Instant::now() + BURST);
+        }
+    }
+
+    /// The supervisor took or refused a table, or reports something else.
+    fn answered(&mut self) {
+        if self.waiting && self.publisher.acknowledged() {
+            self.publish();
+        }
+        self.soon(SETTLE);
+    }
+
+    /// Status is told after `wait`, or sooner if that was agreed already.
+    fn soon(&mut self, wait: Duration) {
+        let then = Instant::now() + wait;
+        self.tell_at = Some(self.tell_at.map_or(then, |agreed| agreed.min(then)));
+    }
+
+    fn publish(&mut self) {
+        self.publish_at = None;
+        let Some(labels) = &self.labels else { return };
+        let run = self.metrics.run();
+        let (document, conflicts) = build::desired(self.store.configs(), labels);
+        self.wanted = document;
+        self.conflicts = conflicts;
+        self.waiting = false;
+        match self.publisher.offer(&self.wanted) {
+            Ok(published) => {
+                self.unpublishable = None;
+                self.waiting = published == Published::Busy;
+                if let Published::New(generation) = published {
+                    tracing::info!(generation, rules = self.wanted.rules.len(), "rule table published");
+                }
+                self.health.publish(self.publisher.generation(), self.wanted.rules.len());
+                self.soon(if self.publisher.acknowledged() { SETTLE } else { ANSWER });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "rule table refused");
+                run.failed(Failure::Refused);
+                self.unpublishable = Some(error.to_string());
+                self.soon(SETTLE);
+            }
+        }
+    }
+
+    /// Works out what has to be written; replaces what was worked out before and not written yet.
+    fn tell(&mut self, refresh: bool) {
+        self.tell_at = None;
+        let Some(labels) = self.labels.clone().filter(|_| self.client.is_some() && self.store.complete())
+        else {
+            return;
+        };
+        self.read_observed();
+        let now = Timestamp::now();
+        let mut events = self.refusals(&labels, now);
+        events.extend(self.news(now));
+        // A status that was not written yet is worked out anew each time, an Event once. Status goes first, so that an
+        // Event that cannot be written holds up nothing but itself.
+        let before = std::mem::take(&mut self.writes);
+        self.writes = self.statuses(&labels, refresh, now).into();
+        self.writes.extend(before.into_iter().filter(|write| matches!(write, Write::Event(_))));
+        self.writes.extend(events);
+    }
+
+    fn view(&self) -> View<'_> {
+        View {
+            node: &self.node,
+            document: &self.wanted,
+            conflicts: &self.conflicts,
+            settled: !self.waiting && self.publish_at.is_none() && self.publisher.acknowledged(),
+            unpublishable: self.unpublishable.as_deref(),
+            generation: self.publisher.generation(),
+            settings_generation: self.publisher.settings_generation(),
+            observed: &self.observed.1,
+        }
+    }
+
+    fn statuses(&self, labels: &BTreeMap<String, String>, refresh: bool, now: Timestamp) -> Vec<Write> {
+        let (view, observed) = (self.view(), &self.publisher.tables().observed);
+        let counters = Counters::read(observed);
+        let mut writes = Vec::new();
+        for (name, object) in self.store.iter() {
+            let standing = object.standing(labels);
+            let entry = (standing == Standing::Selected).then(|| {
+                node_status::entry(name, &self.node, view.observed, counters, |slot| observed.hits(slot))
+            });
+            let patches = tell::patches(name, object, &standing, &view, entry, refresh, now);
+            writes.extend(patches.into_iter().map(Write::Status));
+            if refresh {
+                let others = object.status.nodes.iter().filter(|node| node.name != self.node);
+                writes.extend(
+                    others.map(|node| Write::Forget { name: name.to_owned(), node: node.name.clone() }),
+                );
+            }
+        }
+        writes
+    }
+
+    /// An Event for each object that is refused, once for each generation of it.
+    fn refusals(&mut self, labels: &BTreeMap<String, String>, now: Timestamp) -> Vec<Write> {
+        let mut writes = Vec::new();
+        let mut told = BTreeMap::new();
+        for (name, object) in self.store.iter() {
+            let Standing::Invalid(why) = object.standing(labels) else { continue };
+            let (uid, generation) =
+                (object.metadata.uid.clone(), object.metadata.generation.unwrap_or_default());
+            let before = self.told_refusals.get(&uid);
+            told.insert(uid.clone(), generation);
+            if before != Some(&generation) {
+                let regarding = Regarding { name: name.to_owned(), uid };
+                writes.push(Write::event(events::refused(&regarding, generation, &why, &self.node, now)));
+            }
+        }
+        self.told_refusals = told;
+        writes
+    }
+
+    /// An Event for each thing that the supervisor reports and that was not told yet.
+    fn news(&mut self, now: Timestamp) -> Vec<Write> {
+        let view = self.view();
+        let mut writes = Vec::new();
+        let mut told = self.told_events;
+        for event in view.observed.events.iter().filter(|event| event.sequence > self.told_events) {
+            told = told.max(event.sequence);
+            for name in events::about(event, &view) {
+                let uid = self.store.get(&name).and_then(|object| object.metadata.uid.clone());
+                let event = events::from_supervisor(event, &Regarding { name, uid }, &self.node, now);
+                writes.extend(event.map(Write::event));
+            }
+        }
+        self.told_events = told;
+        writes
+    }
+
+    fn read_observed(&mut self) {
+        let observed = &self.publisher.tables().observed;
+        let revision = observed.revision();
+        if revision == self.observed.0 {
+            return;
+        }
+        match observed.read() {
+            Ok(document) => self.observed = (revision, document),
+            Err(error) => {
+                tracing::warn!(%error, "cannot read what the supervisor reports");
+                self.metrics.failure(Failure::Observed);
+            }
+        }
+    }
+
+    fn next_write(&mut self) -> Option<BoxFuture<'static, Written>> {
+        let client = self.client.clone().filter(|_| self.resume_at.is_none())?;
+        Some(write::run(client, self.writes.pop_front()?))
+    }
+
+    fn written(&mut self, written: Written) {
+        match written {
+            Written::Status(name, status) => self.store.wrote(&name, *status),
+            Written::Done => {}
+            Written::Refused(write, error) => {
+                tracing::warn!(error, what = write.kind(), "not written: the API server will not have it");
+                self.metrics.failure(Failure::Api);
+            }
+            Written::Failed(write, error) => {
+                tracing::debug!(error, what = write.kind(), "not written; trying again");
+                self.metrics.failure(Failure::Api);
+                // A status is worked out again; an Event is not.
+                if matches!(write, Write::Event(_)) {
+                    self.writes.push_front(write);
+                }
+                self.resume_at = Some(Instant::now() + RETRY);
+            }
+        }
+    }
+
+    fn resume(&mut self) {
+        self.resume_at = None;
+        self.tell(false);
+    }
+}
+
+async fn at(when: Option<Instant>) {
+    match when {
+        Some(when) => sleep_until(when).await,
+        None => pending().await,
+    }
+}
+
+async fn finished(writing: &mut Option<BoxFuture<'static, Written>>) -> Written {
+    match writing {
+        Some(writing) => writing.await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,151 @@
+//! Kubernetes Events from what the supervisor reports and from what is refused here. Pure.
+//!
+//! kube's own recorder names an Event by the time of its writing; here the name comes from what is told, so that a
+//! restarted controller, which reads the same report again, finds its Events already there.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::Resource;
+use sha2::{Digest, Sha256};
+
+use super::findings::{self, View};
+use crate::api::SandboxConfig;
+use crate::api::conditions::shorten;
+use crate::rules::observed::SupervisorEvent;
+
+/// Events of cluster-scoped objects live here.
+pub const NAMESPACE: &str = "default";
+/// The API server forgets an Event after an hour: what is older would be told as news.
+const NEWS: SignedDuration = SignedDuration::from_hours(1);
+
+/// Whom an Event is about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Regarding {
+    /// Name of the SandboxConfig.
+    pub name: String,
+    /// Its uid.
+    pub uid: Option<String>,
+}
+
+/// The Event for something that the supervisor reports, or `None` if it is no news any more.
+pub fn from_supervisor(
+    event: &SupervisorEvent,
+    regarding: &Regarding,
+    node: &str,
+    now: Timestamp,
+) -> Option<Event> {
+    let at: Timestamp = event.at.parse().unwrap_or(now);
+    if now.duration_since(at) > NEWS {
+        return None;
+    }
+    let identity = format!("{node} {} {} {}", event.sequence, event.at, event.reason);
+    Some(make(&identity, &event.reason, &event.message, regarding, node, at))
+}
+
+/// The Event for an object that is refused; one for each generation of it.
+pub fn refused(regarding: &Regarding, generation: i64, why: &str, node: &str, now: Timestamp) -> Event {
+    make(&format!("{node} {generation} refused"), "Refused", why, regarding, node, now)
+}
+
+/// The objects that an event of the supervisor is about: those that caused a rollback, else those that set anything
+/// about k3s, else the one of highest precedence.
+pub fn about(event: &SupervisorEvent, view: &View<'_>) -> Vec<String> {
+    let rolled_back = event.reason.contains("RolledBack") || event.reason.contains("Rollback");
+    let blamed = if rolled_back { findings::blamed(view) } else { Vec::new() };
+    if !blamed.is_empty() {
+        return blamed;
+    }
+    let setters = findings::setters(&view.document.k3s);
+    if !setters.is_empty() {
+        return setters;
+    }
+    view.document.rules.first().map(|rule| vec![rule.source.clone()]).unwrap_or_default()
+}
+
+fn make(
+    identity: &str,
+    reason: &str,
+    message: &str,
+    regarding: &Regarding,
+    node: &str,
+    at: Timestamp,
+) -> Event {
+    let uid = regarding.uid.clone().unwrap_or_default();
+    let digest = Sha256::digest(format!("{uid} {identity} {reason}"));
+    let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    Event {
+        metadata: ObjectMeta {
+            name: Some(format!("{}.{hash}", shorten(&regarding.name, 200))),
+            namespace: Some(NAMESPACE.to_owned()),
+            ..Default::default()
+        },
+        event_time: Some(MicroTime(at)),
+        type_: Some(if is_bad(reason) { "Warning" } else { "Normal" }.to_owned()),
+        reason: Some(shorten(reason, 128)),
+        action: Some(if reason == "Refused" { "Validate" } else { "Supervise" }.to_owned()),
+        note: Some(shorten(message, 1000)),
+        reporting_controller: Some("sandbar.dev/controller".to_owned()),
+        reporting_instance: Some(shorten(node, 128)),
+        regarding: Some(ObjectReference {
+            api_version: Some(SandboxConfig::api_version(&()).into_owned()),
+            kind: Some(SandboxConfig::kind(&()).into_owned()),
+            name: Some(regarding.name.clone()),
+            uid: regarding.uid.clone(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn is_bad(reason: &str) -> bool {
+    ["Refused", "RolledBack", "Rollback", "Failed", "Crash", "BackOff", "BackingOff", "Exited", "Panic"]
+        .iter()
+        .any(|bad| reason.contains(bad))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn regarding() -> Regarding {
+        Regarding { name: "mine".into(), uid: Some("u".into()) }
+    }
+
+    fn event(sequence: u64) -> SupervisorEvent {
+        SupervisorEvent {
+            sequence,
+            at: "2026-01-01T00:00:00Z".into(),
+            reason: "K3sSettingsRolledBack".into(),
+            message: "flag provided but not defined".into(),
+        }
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_same_report_has_the_same_name_and_another_one_another() {
+        let now = at("2026-01-01T00:10:00Z");
+        let name =
+            |event: &SupervisorEvent| from_supervisor(event, &regarding(), "n", now).unwrap().metadata.name;
+        assert_eq!(name(&event(1)), name(&event(1)));
+        assert_ne!(name(&event(1)), name(&event(2)));
+        assert!(name(&event(1)).unwrap().starts_with("mine."));
+    }
+
+    #[test]
+    fn a_rollback_is_a_warning_with_k3s_own_words() {
+        let event = from_supervisor(&event(1), &regarding(), "n", at("2026-01-01T00:00:01Z")).unwrap();
+        assert_eq!(event.type_.as_deref(), Some("Warning"));
+        assert_eq!(event.note.as_deref(), Some("flag provided but not defined"));
+        assert_eq!(event.regarding.unwrap().kind.as_deref(), Some("SandboxConfig"));
+    }
+
+    #[test]
+    fn what_the_api_server_has_forgotten_is_not_told_again() {
+        assert_eq!(from_supervisor(&event(1), &regarding(), "n", at("2026-01-01T02:00:00Z")), None);
+    }
+}

@@ -1,0 +1,158 @@
+//! The controller process: how the supervisor starts it, and the contract between the two.
+//!
+//! The supervisor runs `sandbar controller` (its own executable) untraced, in a session of its own, once k3s has been
+//! ready for the first time, and again with backoff whenever it ends. What it hands over:
+//!
+//! | descriptor | what it is |
+//! |---|---|
+//! | 3 | the desired table, writable: [`DesiredWriter::open`](crate::rules::table::DesiredWriter::open) |
+//! | 4 | the observed table, read-only: [`Observed::open`](crate::rules::observed::Observed::open)`(fd, false)` |
+//! | 5 | *desired bell*, an eventfd: the controller writes 1 after it published a generation |
+//! | 6 | *observed bell*, an eventfd: the supervisor writes 1 after every acknowledgement and every change of state |
+//! | 7 | *lifeline*, a stream socket: end-of-file says that the supervisor is gone, and the controller must exit. The controller writes the line `ready` to it once the CRD is established, the built-in profiles are applied and its first table was published; `unready` takes that back |
+//!
+//! Both bells are blocking; the controller may set `O_NONBLOCK` on a duplicate made through `/proc/self/fd` only, since
+//! the flag belongs to the open file that both sides share. A bell says "look again", never how often: after it, compare
+//! [`Observed::revision`](crate::rules::observed::Observed::revision) and the
+//! [`Acknowledged`](crate::rules::observed::Scalar::Acknowledged) scalar.
+//!
+//! | variable | what it says |
+//! |---|---|
+//! | `SANDBAR_FDS` | `3,4,5,6,7` |
+//! | `KUBECONFIG` | k3s's own kubeconfig |
+//! | `SANDBAR_RUN_DIR`, `SANDBAR_STATE_DIR` | where this supervisor keeps its things |
+//! | `SANDBAR_MODE` | `control-plane` or `node` |
+//! | `SANDBAR_CONFIG_FILES` | files given to `up -f`, joined by `:` as in PATH, absolute; to be applied to the cluster once |
+//!
+//! A generation counts as taken or refused when `Acknowledged` equals it; only then may the next be published.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::sys::eventfd::EventFd;
+
+use super::control::Options;
+use super::k3s_process::INSTANCE;
+use super::paths::Paths;
+use super::process::{self, End, ProcessError, Running, SharedLog};
+use crate::intercept::{Interceptor, Launch, Session};
+use crate::sys::shared;
+
+const DESIRED: i32 = 3;
+const OBSERVED: i32 = 4;
+const DESIRED_BELL: i32 = 5;
+const OBSERVED_BELL: i32 = 6;
+const LIFELINE: i32 = 7;
+
+/// Longest line that we read from the controller; it has two words to say.
+const MAX_LINE: u64 = 64;
+
+/// What every start of the controller gets.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct Handover {
+    pub desired: OwnedFd,
+    pub observed: OwnedFd,
+    pub desired_bell: Arc<EventFd>,
+    pub observed_bell: Arc<EventFd>,
+    pub kubeconfig: PathBuf,
+    pub paths: Paths,
+    pub options: Options,
+    pub log: SharedLog,
+}
+
+/// What a controller's threads tell the supervisor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum News {
+    Ready(bool),
+    Ended(End),
+}
+
+/// A controller that runs. Dropping it lets the lifeline go.
+#[derive(Debug)]
+pub struct Controller {
+    /// The process.
+    pub process: Running,
+    _lifeline: UnixStream,
+}
+
+/// Starts the controller; `tell` is called from threads of their own.
+pub fn start(
+    interceptor: &Interceptor,
+    handover: &Handover,
+    run: u64,
+    tell: impl Fn(News) + Clone + Send + 'static,
+) -> Result<Controller, ProcessError> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let launch = Launch {
+        argv: vec![executable()?, "controller".into()],
+        env: environment(handover),
+        cwd: Some(PathBuf::from("/")),
+        stdio: [None, None, None],
+        inherit: vec![
+            (handover.desired.try_clone()?, DESIRED),
+            (shared::read_only(&handover.observed)?, OBSERVED),
+            (handover.desired_bell.as_fd().try_clone_to_owned()?, DESIRED_BELL),
+            (handover.observed_bell.as_fd().try_clone_to_owned()?, OBSERVED_BELL),
+            (theirs.into(), LIFELINE),
+        ],
+        session: Session::New,
+        traced: false,
+    };
+    let telling = tell.clone();
+    let ended = move |end| telling(News::Ended(end));
+    let process = process::start(interceptor, "controller", launch, &handover.log, run, ended)?;
+    let listening = ours.try_clone()?;
+    let listen = move || listen(listening, &tell);
+    std::thread::Builder::new().name("controller-line".into()).stack_size(128 << 10).spawn(listen)?;
+    Ok(Controller { process, _lifeline: ours })
+}
+
+/// The running program itself, even if its file was replaced since.
+fn executable() -> io::Result<OsString> {
+    let link = Path::new("/proc/self/exe");
+    // In the child `/proc/self` is still this program until it executes it. What `ps` shows is better a real name, so
+    // that is used as long as it leads to the same file.
+    let named = std::fs::read_link(link)?;
+    Ok(if named.exists() { named.into_os_string() } else { link.as_os_str().to_owned() })
+}
+
+fn environment(handover: &Handover) -> Vec<(OsString, OsString)> {
+    let files = env::join_paths(&handover.options.files).unwrap_or_default();
+    let fds = [DESIRED, OBSERVED, DESIRED_BELL, OBSERVED_BELL, LIFELINE].map(|fd| fd.to_string()).join(",");
+    let ours: [(&str, OsString); 7] = [
+        ("SANDBAR_FDS", fds.into()),
+        ("KUBECONFIG", handover.kubeconfig.clone().into()),
+        ("SANDBAR_RUN_DIR", handover.paths.run.clone().into()),
+        ("SANDBAR_STATE_DIR", handover.paths.state.clone().into()),
+        ("SANDBAR_MODE", handover.options.mode.name().into()),
+        ("SANDBAR_CONFIG_FILES", files),
+        (INSTANCE, handover.paths.run.clone().into()),
+    ];
+    let mut variables: Vec<_> = env::vars_os()
+        .filter(|(name, _)| name != "NOTIFY_SOCKET" && !ours.iter().any(|(own, _)| name == own))
+        .collect();
+    variables.extend(ours.map(|(name, value)| (name.into(), value)));
+    variables
+}
+
+fn listen(from: UnixStream, tell: &impl Fn(News)) {
+    let mut reader = BufReader::new(from);
+    loop {
+        let mut line = String::new();
+        match (&mut reader).take(MAX_LINE).read_line(&mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => match line.trim() {
+                "ready" => tell(News::Ready(true)),
+                "unready" => tell(News::Ready(false)),
+                other => tracing::warn!("the controller said {other:?}, which is not understood"),
+            },
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The supervisor from its start to its end: what is made in which order, and what is left behind (nothing).
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use nix::sys::eventfd::EventFd;
+use nix::sys::signal::{SigSet, Signal};
+
+use super::control::{Options, Running};
+use super::controller_keeper::ControllerKeeper;
+use super::controller_process::Handover;
+use super::initial::{self, Initial};
+use super::k3s_config::{ConfigFile, Places};
+use super::k3s_process;
+use super::lifecycle::{Lifecycle, Plan, Refused, Timing};
+use super::lock::{self, LockError};
+use super::log::{MAX_BYTES, RotatingFile};
+use super::logging;
+use super::paths::{Component, Paths};
+use super::preflight;
+use super::probe::Prober;
+use super::server::{self, Service};
+use super::shutdown;
+use super::state::Reporter;
+use super::supervise::{Event, Supervisor};
+use crate::exit::{Exit, Failure};
+use crate::intercept::{Backend, Interceptor, StartError};
+use crate::rules::model::{DesiredDocument, K3sSettings};
+use crate::rules::observed::{K3sArg, K3sState, Observed, ObservedDocument, create_observed};
+use crate::rules::table::{DesiredReader, DesiredWriter, TableError, create_desired};
+use crate::sys::shared;
+use crate::sys::signal::Dispositions;
+
+const AUDIT_BYTES: u64 = 4 << 20;
+
+/// Runs the supervisor until it is told to stop. With `detached`, stdout and stderr are exchanged for the log as soon as
+/// everything has begun: their end-of-file tells the starter so.
+pub fn run(paths: Paths, options: Options, backend: Backend, detached: bool) -> Result<(), Failure> {
+    preflight::root()?;
+    preflight::mode(options.mode)?;
+    // As they were given to us, so that what we start gets them so.
+    let inherited = Dispositions::current();
+    let stop_signals = block_stop_signals()?;
+    preflight::directories(&paths)?;
+    let held = lock::take(&paths.lock()).map_err(|error| match error {
+        LockError::Held { .. } => Failure::new(Exit::Failed, error.to_string()).hint("sandbar status"),
+        LockError::File(error) => preflight::failure(error),
+    })?;
+    let files = RunFiles(&paths);
+    shutdown::kill_left_over(&paths);
+    let log = logging::start(&paths, !detached).map_err(log_failure)?;
+    let started = boot(&paths, options, backend, (inherited, stop_signals))?;
+    if detached {
+        exchange_output(&log).map_err(log_failure)?;
+    }
+    tracing::info!(pid = std::process::id(), version = env!("CARGO_PKG_VERSION"), "supervisor is up");
+    started.run();
+    drop(files);
+    drop(held);
+    tracing::info!("supervisor has ended");
+    Ok(())
+}
+
+/// Removes the socket and the lock at the end, whichever it is.
+struct RunFiles<'a>(&'a Paths);
+
+impl Drop for RunFiles<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = shutdown::remove_run_files(self.0) {
+            tracing::warn!("{error}");
+        }
+    }
+}
+
+fn log_failure(error: io::Error) -> Failure {
+    Failure::new(Exit::Failed, format!("cannot write the supervisor's log: {error}"))
+}
+
+/// Before any other thread exists, so that all inherit the mask and one alone receives them.
+fn block_stop_signals() -> Result<SigSet, Failure> {
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
+        signals.add(signal);
+    }
+    signals.thread_block()?;
+    Ok(signals)
+}
+
+fn exchange_output(log: &Arc<Mutex<RotatingFile>>) -> io::Result<()> {
+    let file = super::log::lock(log).descriptor()?;
+    nix::unistd::dup2_stdout(&file)?;
+    nix::unistd::dup2_stderr(&file)?;
+    Ok(())
+}
+
+struct Tables {
+    desired: OwnedFd,
+    observed: OwnedFd,
+}
+
+/// The first generation; the writable mapping of the desired table ends with this function.
+fn first_generation(document: &DesiredDocument) -> Result<Tables, TableError> {
+    let tables = Tables { desired: create_desired()?, observed: create_observed()? };
+    DesiredWriter::open(&tables.desired)?.publish(document)?;
+    Ok(tables)
+}
+
+fn boot(
+    paths: &Paths,
+    options: Options,
+    backend: Backend,
+    (inherited, stop): (Dispositions, SigSet),
+) -> Result<Supervisor, Failure> {
+    nix::sys::prctl::set_child_subreaper(true)?;
+    let initial = initial::choose(&options, &paths.last_good())?;
+    let tables = first_generation(&initial.document)?;
+    let lifecycle = lifecycle(&options, &initial)?;
+    let observed = Observed::open(&tables.observed, true)?;
+    let interceptor =
+        Interceptor::start_restoring(observed.clone(), backend, inherited).map_err(|error| match error {
+            StartError::Unsupported(_) => {
+                Failure::new(Exit::Unsupported, error.to_string()).hint("sandbar doctor")
+            }
+            StartError::Thread(_) => Failure::from(error),
+        })?;
+    k3s_process::supply_host_local(&paths.bin()).map_err(preflight::failure)?;
+    let (events, received) = mpsc::channel();
+    let desired_bell = Arc::new(EventFd::new()?);
+    let observed_bell = Arc::new(EventFd::new()?);
+    let config = ConfigFile::load(&options.k3s_flags);
+    let places = Places::of(&options.k3s_flags, &config);
+    let running = Running {
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id(),
+        options: options.clone(),
+        kubeconfig: places.kubeconfig.clone(),
+        data: places.data.clone(),
+    };
+    let service = Service {
+        interceptor: interceptor.clone(),
+        observed: shared::read_only(&tables.observed)?,
+        running,
+        order: Box::new({
+            let events = events.clone();
+            move |order| events.send(Event::Order(order)).is_ok()
+        }),
+    };
+    server::start(server::bind(&paths.socket()).map_err(preflight::failure)?, service)?;
+    listen(&events, stop, desired_bell.clone())?;
+    let prober = Prober::start(places.kubeconfig.clone(), {
+        let events = events.clone();
+        // The loop outlives this thread's interest.
+        move |change| drop(events.send(Event::Readiness(change)))
+    })?;
+    let open = |path: &Path, max| RotatingFile::open(path, max).map_err(log_failure);
+    let document = ObservedDocument {
+        supervisor: std::process::id(),
+        mode: options.mode.name().into(),
+        published: 1,
+        interceptor: interceptor.state().clone(),
+        k3s: K3sState { phase: "Starting".into(), ..Default::default() },
+        ..Default::default()
+    };
+    let mut reporter =
+        Reporter::new(document, observed, observed_bell.clone(), open(&paths.audit(), AUDIT_BYTES)?);
+    reporter.note("SupervisorStarted", format!("with {}", initial.origin));
+    if let Some(why) = &initial.ignored {
+        reporter.event("LastGoodIgnored", why.clone());
+    }
+    let handover = Handover {
+        desired: tables.desired.try_clone()?,
+        observed: tables.observed,
+        desired_bell,
+        observed_bell,
+        kubeconfig: places.kubeconfig,
+        paths: paths.clone(),
+        options: options.clone(),
+        log: Arc::new(Mutex::new(open(&paths.log(Component::Controller), MAX_BYTES)?)),
+    };
+    Ok(Supervisor {
+        reader: DesiredReader::open(&tables.desired)?,
+        controller: ControllerKeeper::new(handover, events.clone()),
+        k3s_log: Arc::new(Mutex::new(open(&paths.log(Component::K3s), MAX_BYTES)?)),
+        held: options.safe,
+        paths: paths.clone(),
+        options,
+        data: places.data,
+        interceptor,
+        reporter,
+        lifecycle,
+        prober,
+        in_force: DesiredDocument::default(),
+        seen: 0,
+        k3s: None,
+        k3s_runs: 0,
+        events,
+        received,
+        began: Instant::now(),
+        stopping: false,
+        done: false,
+        announced: false,
+    })
+}
+
+fn lifecycle(options: &Options, initial: &Initial) -> Result<Lifecycle, Failure> {
+    let plan = |generation, settings: &K3sSettings| -> Result<Plan, super::flags::FlagError> {
+        let file = ConfigFile::load(&options.k3s_flags);
+        let args = super::flags::build(settings, &options.k3s_flags, options.mode, &file)?;
+        Ok(Plan { generation, settings: settings.clone(), args })
+    };
+    let first = plan(1, &initial.document.k3s)
+        .map_err(|error| Failure::new(Exit::Failed, error.to_string()).hint("sandbar up --safe"))?;
+    // Saved settings that do not go with today's flags are no way back.
+    let proven = initial.proven.as_ref().and_then(|settings| plan(0, settings).ok());
+    let refused = initial.refused.as_ref().map(|saved| {
+        let arg = |arg: &String| K3sArg { arg: arg.clone(), source: String::new() };
+        let args = saved.args.iter().map(arg).collect();
+        let plan = Plan { generation: saved.generation, settings: K3sSettings::default(), args };
+        Refused { plan, error: saved.error.clone() }
+    });
+    Ok(Lifecycle::new(Timing::default(), first, proven, refused))
+}
+
+/// The threads that turn signals and the desired bell into events.
+fn listen(events: &Sender<Event>, stop: SigSet, bell: Arc<EventFd>) -> io::Result<()> {
+    let thread = |name: &str| std::thread::Builder::new().name(name.into()).stack_size(64 << 10);
+    let sender = events.clone();
+    thread("signals").spawn(move || {
+        while let Ok(signal) = stop.wait() {
+            if sender.send(Event::Signal(signal)).is_err() {
+                return;
+            }
+        }
+    })?;
+    let sender = events.clone();
+    thread("bell").spawn(move || {
+        loop {
+            match bell.read() {
+                Err(nix::errno::Errno::EINTR) => {}
+                // A controller that makes the shared descriptor non-blocking must not make us spin.
+                Err(_) => std::thread::sleep(std::time::Duration::from_millis(100)),
+                Ok(_) if sender.send(Event::Bell).is_err() => return,
+                Ok(_) => {}
+            }
+        }
+    })?;
+    Ok(())
+}

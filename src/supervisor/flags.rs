@@ -1,0 +1,222 @@
+//! From settings to the k3s command line: a pure function, each argument with where it came from.
+//!
+//! Precedence: the user's own flags (after `sandbar up --`) over SandboxConfig, over k3s's configuration file, over
+//! sandbar's defaults. What the mode itself needs is not a default and stands first.
+
+use super::k3s_config::ConfigFile;
+use crate::rules::model::{K3sSettings, Sourced};
+use crate::rules::observed::K3sArg;
+
+/// Origin of what sandbar itself adds.
+pub const SANDBAR: &str = "sandbar";
+/// Origin of the user's flags after `sandbar up --`.
+pub const COMMAND_LINE: &str = "command line";
+
+/// Which parts of k3s run.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// API server, controllers and scheduler; no kubelet.
+    #[default]
+    ControlPlane,
+    /// A whole node with pods.
+    Node,
+}
+
+impl Mode {
+    /// As it is written on the command line and in status.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ControlPlane => "control-plane",
+            Self::Node => "node",
+        }
+    }
+}
+
+/// Why no command line can be made.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum FlagError {
+    #[error(
+        "k3s argument {arg:?} from {source_name}: not a flag; sandbar runs `k3s server` itself and takes flags only"
+    )]
+    NotAFlag { arg: String, source_name: String },
+    #[error("{flag} is set twice, by {first} and in extraArgs of {second}; drop one of them")]
+    Twice { flag: String, first: String, second: String },
+    #[error("{field} {value:?} from {source_name}: not one of {known}")]
+    Unknown { field: &'static str, value: String, source_name: String, known: String },
+    #[error("k3s argument {flag:?} from {source_name}: it does not go with mode {mode}")]
+    Mode { flag: String, source_name: String, mode: &'static str },
+}
+
+const FLANNEL_BACKENDS: &[&str] = &["none", "host-gw", "vxlan", "wireguard-native"];
+const SNAPSHOTTERS: &[&str] = &["auto", "native", "fuse-overlayfs", "overlayfs"];
+
+/// Flags that k3s takes more than once: a later one adds to an earlier one.
+const REPEATABLE: &[&str] = &[
+    "cluster-cidr",
+    "cluster-dns",
+    "disable",
+    "etcd-arg",
+    "kube-apiserver-arg",
+    "kube-cloud-controller-manager-arg",
+    "kube-controller-manager-arg",
+    "kube-proxy-arg",
+    "kube-scheduler-arg",
+    "kubelet-arg",
+    "node-external-ip",
+    "node-ip",
+    "node-label",
+    "node-taint",
+    "service-cidr",
+    "tls-san",
+];
+
+/// A flag and, if it stands as an argument of its own, its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Flag {
+    name: String,
+    words: Vec<String>,
+    source: String,
+}
+
+/// The arguments of `k3s`, `server` included.
+pub fn build(
+    settings: &K3sSettings,
+    user: &[String],
+    mode: Mode,
+    file: &ConfigFile,
+) -> Result<Vec<K3sArg>, FlagError> {
+    let user = split(user, COMMAND_LINE)?;
+    let configured = configured(settings)?;
+    if let Some(flag) =
+        configured.iter().chain(&user).find(|flag| mode == Mode::Node && flag.name == "disable-agent")
+    {
+        let (flag, source_name) = (flag.words.join(" "), flag.source.clone());
+        return Err(FlagError::Mode { flag, source_name, mode: mode.name() });
+    }
+    let mut flags = required(mode);
+    flags.retain(|flag| !overridden(flag, &configured) && !overridden(flag, &user));
+    let mut defaults = defaults(mode);
+    defaults.retain(|flag| !given(flag, &configured) && !given(flag, &user) && !file.sets(&flag.name));
+    flags.append(&mut defaults);
+    flags.extend(configured.into_iter().filter(|flag| !overridden(flag, &user)));
+    flags.extend(user);
+    let server = K3sArg { arg: "server".into(), source: SANDBAR.into() };
+    let words = |flag: Flag| {
+        let source = flag.source;
+        flag.words.into_iter().map(move |arg| K3sArg { arg, source: source.clone() })
+    };
+    Ok(std::iter::once(server).chain(flags.into_iter().flat_map(words)).collect())
+}
+
+/// The bare arguments.
+pub fn plain(args: &[K3sArg]) -> Vec<String> {
+    args.iter().map(|arg| arg.arg.clone()).collect()
+}
+
+fn given(flag: &Flag, others: &[Flag]) -> bool {
+    others.iter().any(|other| other.name == flag.name)
+}
+
+fn overridden(flag: &Flag, others: &[Flag]) -> bool {
+    !REPEATABLE.contains(&flag.name.as_str()) && given(flag, others)
+}
+
+/// What a mode cannot be without.
+fn required(mode: Mode) -> Vec<Flag> {
+    match mode {
+        Mode::ControlPlane => ours(&["--disable-agent", "--egress-selector-mode=disabled"]),
+        Mode::Node => Vec::new(),
+    }
+}
+
+/// What makes sense in a mode unless somebody says otherwise. Without a node nothing that runs in pods can start, so none of
+/// it is deployed; and with a flannel backend k3s would look for CNI plugins.
+fn defaults(mode: Mode) -> Vec<Flag> {
+    match mode {
+        Mode::ControlPlane => ours(&[
+            "--flannel-backend=none",
+            "--disable=traefik,servicelb,metrics-server,local-storage,coredns",
+            "--disable-cloud-controller",
+            "--disable-kube-proxy",
+            "--disable-network-policy",
+            "--disable-helm-controller",
+        ]),
+        Mode::Node => Vec::new(),
+    }
+}
+
+fn ours(words: &[&str]) -> Vec<Flag> {
+    let flag = |word: &&str| Flag { name: name(word), words: vec![(*word).into()], source: SANDBAR.into() };
+    words.iter().map(flag).collect()
+}
+
+/// The flags that SandboxConfigs ask for.
+fn configured(settings: &K3sSettings) -> Result<Vec<Flag>, FlagError> {
+    let mut flags = Vec::new();
+    if let Some(backend) = &settings.flannel_backend {
+        flags.push(chosen("flannelBackend", "--flannel-backend", backend, FLANNEL_BACKENDS)?);
+    }
+    // `auto` leaves the choice to sandbar, which has none to make where nothing runs in containers.
+    if let Some(snapshotter) = settings.snapshotter.as_ref().filter(|chosen| chosen.value != "auto") {
+        flags.push(chosen("snapshotter", "--snapshotter", snapshotter, SNAPSHOTTERS)?);
+    }
+    let Some(extra) = &settings.extra_args else { return Ok(flags) };
+    let extra = split(&extra.value, &extra.source)?;
+    if let Some(first) = flags.iter().find(|flag| given(flag, &extra)) {
+        let second = extra.iter().find(|flag| flag.name == first.name).map(|flag| flag.source.clone());
+        let flag = format!("--{}", first.name);
+        return Err(FlagError::Twice {
+            flag,
+            first: first.source.clone(),
+            second: second.unwrap_or_default(),
+        });
+    }
+    flags.extend(extra);
+    Ok(flags)
+}
+
+fn chosen(
+    field: &'static str,
+    flag: &str,
+    wanted: &Sourced<String>,
+    known: &[&str],
+) -> Result<Flag, FlagError> {
+    if !known.contains(&wanted.value.as_str()) {
+        let (value, source_name) = (wanted.value.clone(), wanted.source.clone());
+        return Err(FlagError::Unknown { field, value, source_name, known: known.join(", ") });
+    }
+    let words = vec![format!("{flag}={}", wanted.value)];
+    Ok(Flag { name: name(flag), words, source: wanted.source.clone() })
+}
+
+/// Groups a command line into flags. `k3s server` takes no positional arguments, so a word without a dash is the value of
+/// the flag before it.
+fn split(args: &[String], source: &str) -> Result<Vec<Flag>, FlagError> {
+    let mut flags: Vec<Flag> = Vec::new();
+    for arg in args {
+        let is_flag = arg.len() > 1 && arg.starts_with('-') && arg != "--";
+        match flags
+            .last_mut()
+            .filter(|last| !is_flag && last.words.len() == 1 && !last.words[0].contains('='))
+        {
+            Some(last) => last.words.push(arg.clone()),
+            None if is_flag => {
+                flags.push(Flag { name: name(arg), words: vec![arg.clone()], source: source.into() })
+            }
+            None => return Err(FlagError::NotAFlag { arg: arg.clone(), source_name: source.into() }),
+        }
+    }
+    Ok(flags)
+}
+
+fn name(arg: &str) -> String {
+    arg.split('=').next().unwrap_or(arg).trim_start_matches('-').to_owned()
+}
+
+#[cfg(test)]
+#[path = "flags_tests.rs"]
+mod tests;

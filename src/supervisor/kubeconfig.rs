@@ -1,0 +1,167 @@
+//! Reading a kubeconfig as far as talking to its API server needs, and merging one into another.
+
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// What a client of the API server needs.
+#[derive(Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Access {
+    /// PEM, as the others.
+    pub authority: Vec<u8>,
+    pub certificate: Vec<u8>,
+    pub key: Vec<u8>,
+}
+
+impl std::fmt::Debug for Access {
+    /// Without the key.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Access").finish_non_exhaustive()
+    }
+}
+
+/// Why a kubeconfig is of no use.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum KubeconfigError {
+    #[error("cannot read kubeconfig: {0}")]
+    Read(#[from] std::io::Error),
+    #[error("kubeconfig is not YAML: {0}")]
+    Yaml(String),
+    #[error("kubeconfig has no {0}")]
+    Lacks(&'static str),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct File {
+    clusters: Vec<NamedCluster>,
+    users: Vec<NamedUser>,
+}
+
+#[derive(Deserialize)]
+struct NamedCluster {
+    cluster: Cluster,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Cluster {
+    certificate_authority_data: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct NamedUser {
+    user: User,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct User {
+    client_certificate_data: Option<String>,
+    client_key_data: Option<String>,
+}
+
+/// Reads k3s's kubeconfig: one cluster, one user, everything inline.
+pub fn read(path: &Path) -> Result<Access, KubeconfigError> {
+    parse(&std::fs::read_to_string(path)?)
+}
+
+fn parse(text: &str) -> Result<Access, KubeconfigError> {
+    let file: File =
+        serde_saphyr::from_str(text).map_err(|error| KubeconfigError::Yaml(error.to_string()))?;
+    let cluster = file.clusters.into_iter().next().ok_or(KubeconfigError::Lacks("cluster"))?.cluster;
+    let user = file.users.into_iter().next().ok_or(KubeconfigError::Lacks("user"))?.user;
+    let decode = |data: Option<String>, what| {
+        data.and_then(|data| STANDARD.decode(data).ok()).ok_or(KubeconfigError::Lacks(what))
+    };
+    Ok(Access {
+        authority: decode(cluster.certificate_authority_data, "certificate-authority-data")?,
+        certificate: decode(user.client_certificate_data, "client-certificate-data")?,
+        key: decode(user.client_key_data, "client-key-data")?,
+    })
+}
+
+/// Name under which the cluster is merged; k3s calls everything `default`.
+pub const CONTEXT: &str = "sandbar";
+
+/// Puts k3s's cluster, user and context into `existing` as [`CONTEXT`], replacing an earlier one. The current context
+/// changes only when asked for, or when there was none.
+pub fn merge(existing: &str, k3s: &str, switch: bool) -> Result<String, KubeconfigError> {
+    let yaml = |text: &str| -> Result<Value, KubeconfigError> {
+        serde_saphyr::from_str(text).map_err(|error| KubeconfigError::Yaml(error.to_string()))
+    };
+    let mut target = if existing.trim().is_empty() { Value::Null } else { yaml(existing)? };
+    if !target.is_object() {
+        target = serde_json::json!({"apiVersion": "v1", "kind": "Config", "preferences": {}});
+    }
+    let source = yaml(k3s)?;
+    let first = |list: &'static str, field: &'static str| {
+        source.pointer(&format!("/{list}/0/{field}")).cloned().ok_or(KubeconfigError::Lacks(field))
+    };
+    put(&mut target, "clusters", "cluster", first("clusters", "cluster")?);
+    put(&mut target, "users", "user", first("users", "user")?);
+    let context = serde_json::json!({"cluster": CONTEXT, "user": CONTEXT});
+    put(&mut target, "contexts", "context", context);
+    let none = target.get("current-context").and_then(Value::as_str).is_none_or(str::is_empty);
+    if switch || none {
+        target["current-context"] = CONTEXT.into();
+    }
+    serde_saphyr::to_string(&target).map_err(|error| KubeconfigError::Yaml(error.to_string()))
+}
+
+fn put(target: &mut Value, list: &str, field: &str, value: Value) {
+    let mut entry = serde_json::json!({"name": CONTEXT});
+    entry[field] = value;
+    match target.get_mut(list).and_then(Value::as_array_mut) {
+        Some(entries) => {
+            entries.retain(|known| known["name"] != CONTEXT);
+            entries.push(entry);
+        }
+        None => target[list] = Value::Array(vec![entry]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const K3S: &str = "apiVersion: v1
+kind: Config
+clusters:
+- {name: default, cluster: {server: 'https://127.0.0.1:6443', certificate-authority-data: Y2E=}}
+users:
+- {name: default, user: {client-certificate-data: Y2VydA==, client-key-data: a2V5}}
+contexts:
+- {name: default, context: {cluster: default, user: default}}
+current-context: default
+";
+
+    #[test]
+    fn what_k3s_writes_is_understood_and_the_key_is_not_printed() {
+        let access = parse(K3S).unwrap();
+        assert_eq!((access.authority.as_slice(), access.key.as_slice()), (&b"ca"[..], &b"key"[..]));
+        assert!(!format!("{access:?}").contains("107"), "{access:?}");
+    }
+
+    #[test]
+    fn merging_twice_keeps_what_was_there_and_switches_only_when_asked() {
+        let mine = "apiVersion: v1\nkind: Config\nclusters: [{name: work, cluster: {server: 'https://w'}}]\n\
+                    users: []\ncontexts: []\ncurrent-context: work\nextensions: [{name: x}]\n";
+        let once = merge(mine, K3S, false).unwrap();
+        let twice = merge(&once, K3S, false).unwrap();
+        assert_eq!(once, twice);
+        let merged: Value = serde_saphyr::from_str(&twice).unwrap();
+        assert_eq!(merged["current-context"], "work");
+        assert_eq!(merged["clusters"].as_array().unwrap().len(), 2);
+        assert_eq!(merged["extensions"][0]["name"], "x");
+        let switched: Value = serde_saphyr::from_str(&merge(mine, K3S, true).unwrap()).unwrap();
+        assert_eq!(switched["current-context"], CONTEXT);
+        let fresh: Value = serde_saphyr::from_str(&merge("", K3S, false).unwrap()).unwrap();
+        assert_eq!((&fresh["current-context"], &fresh["kind"]), (&CONTEXT.into(), &"Config".into()));
+    }
+}

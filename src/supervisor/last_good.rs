@@ -1,0 +1,103 @@
+//! What is known to work, saved for the next start: the rules in force, and the k3s settings that were proven.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::files::{self, FileError};
+use crate::rules::bounds::{self, Refusal};
+use crate::rules::model::DesiredDocument;
+
+const VERSION: u32 = 1;
+
+/// The saved state.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Saved {
+    version: u32,
+    /// Rules in force, and the settings that k3s was last proven with.
+    pub document: DesiredDocument,
+    /// Settings not to be tried again until they change.
+    pub rolled_back: Option<SavedRefusal>,
+}
+
+/// Settings that were taken back.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct SavedRefusal {
+    pub generation: u64,
+    pub args: Vec<String>,
+    pub error: String,
+}
+
+/// Why a saved state was not used.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum LoadError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("damaged: {0}")]
+    Damaged(#[from] serde_json::Error),
+    #[error("written by a newer sandbar (format {found})")]
+    Newer { found: u32 },
+    #[error("no longer allowed: {0}")]
+    Refused(#[from] Refusal),
+}
+
+impl Saved {
+    /// What to save.
+    pub fn new(document: DesiredDocument, rolled_back: Option<SavedRefusal>) -> Self {
+        Self { version: VERSION, document, rolled_back }
+    }
+
+    /// Reads what an earlier supervisor saved; `None` if it saved nothing.
+    pub fn load(path: &Path) -> Result<Option<Self>, LoadError> {
+        let bytes = match std::fs::read(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(FileError::on("read", path))?,
+        };
+        let saved: Self = serde_json::from_slice(&bytes)?;
+        if saved.version > VERSION {
+            return Err(LoadError::Newer { found: saved.version });
+        }
+        bounds::check(&saved.document)?;
+        Ok(Some(saved))
+    }
+
+    /// Replaces the saved state.
+    pub fn save(&self, path: &Path) -> Result<(), FileError> {
+        let bytes = serde_json::to_vec(self).unwrap_or_default();
+        files::write_atomically(path, &bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::model::{Access, Action, Rule};
+
+    fn document(path: &str) -> DesiredDocument {
+        let action = Action::File { path: path.into(), value: "1".into(), access: Access::ReadOnly };
+        DesiredDocument { rules: vec![Rule { source: "test".into(), action }], ..Default::default() }
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded_and_nothing_else_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("last-good.json");
+        assert_eq!(Saved::load(&path).unwrap(), None);
+        let saved = Saved::new(document("/proc/x"), Some(SavedRefusal::default()));
+        saved.save(&path).unwrap();
+        assert_eq!(Saved::load(&path).unwrap(), Some(saved));
+        for (content, expected) in [
+            (b"{\"version\":1".to_vec(), "damaged"),
+            (b"{\"version\":1}".to_vec(), "damaged"),
+            (serde_json::to_vec(&Saved { version: 9, ..Saved::default() }).unwrap(), "newer"),
+            (serde_json::to_vec(&Saved::new(document("/etc/shadow"), None)).unwrap(), "no longer allowed"),
+        ] {
+            std::fs::write(&path, content).unwrap();
+            let error = Saved::load(&path).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Where the supervisor keeps its things. One struct, so that a second root (for tests) moves all of it.
+
+use std::path::{Path, PathBuf};
+
+/// Roots of everything that the supervisor writes. `rules::bounds::FILES_DIR` stays where it is.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub struct Paths {
+    /// Directory of saved state and logs.
+    #[arg(
+        long = "state-dir",
+        env = "SANDBAR_STATE_DIR",
+        value_name = "DIR",
+        default_value = "/var/lib/sandbar",
+        help_heading = "Places"
+    )]
+    pub state: PathBuf,
+    /// Directory of the lock and the control socket.
+    #[arg(
+        long = "run-dir",
+        env = "SANDBAR_RUN_DIR",
+        value_name = "DIR",
+        default_value = "/run/sandbar",
+        help_heading = "Places"
+    )]
+    pub run: PathBuf,
+}
+
+/// A component that has a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Component {
+    /// The supervisor itself.
+    Supervisor,
+    /// The SandboxConfig controller.
+    Controller,
+    /// k3s.
+    K3s,
+}
+
+impl Component {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Supervisor, Self::Controller, Self::K3s];
+
+    /// As it is written on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Supervisor => "supervisor",
+            Self::Controller => "controller",
+            Self::K3s => "k3s",
+        }
+    }
+}
+
+impl Paths {
+    /// The same places with absolute names: a daemon's working directory is `/`.
+    pub fn absolute(&self) -> std::io::Result<Self> {
+        Ok(Self { state: std::path::absolute(&self.state)?, run: std::path::absolute(&self.run)? })
+    }
+
+    /// The table and settings that are known to work.
+    pub fn last_good(&self) -> PathBuf {
+        self.state.join("last-good.json")
+    }
+
+    /// One JSON line per table taken or refused, restart and rollback.
+    pub fn audit(&self) -> PathBuf {
+        self.logs().join("audit.log")
+    }
+
+    /// Directory of the logs.
+    pub fn logs(&self) -> PathBuf {
+        self.state.join("logs")
+    }
+
+    /// A component's log.
+    pub fn log(&self, component: Component) -> PathBuf {
+        self.logs().join(format!("{}.log", component.name()))
+    }
+
+    /// Directory that is put at the end of k3s's PATH.
+    pub fn bin(&self) -> PathBuf {
+        self.state.join("bin")
+    }
+
+    /// Held by the one supervisor; contains its pid.
+    pub fn lock(&self) -> PathBuf {
+        self.run.join("lock")
+    }
+
+    /// Where the supervisor listens.
+    pub fn socket(&self) -> PathBuf {
+        self.run.join("control.sock")
+    }
+}
+
+/// Where k3s keeps its data unless told otherwise.
+pub const K3S_DATA_DIR: &str = "/var/lib/rancher/k3s";
+/// Where k3s keeps its configuration and kubeconfig.
+pub const K3S_CONFIG_DIR: &str = "/etc/rancher";
+/// Where k3s writes its kubeconfig unless told otherwise.
+pub const K3S_KUBECONFIG: &str = "/etc/rancher/k3s/k3s.yaml";
+/// k3s's own configuration file.
+pub const K3S_CONFIG: &str = "/etc/rancher/k3s/config.yaml";
+
+/// Whether `path` may be removed recursively: absolute, and not a directory that the system itself lives in.
+pub fn removable(path: &Path) -> bool {
+    path.is_absolute() && path.components().count() > 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_purge_never_takes_a_top_level_directory() {
+        for path in ["/", "/var", "/etc", "relative/a/b"] {
+            assert!(!removable(Path::new(path)), "{path}");
+        }
+        assert!(removable(Path::new("/var/lib")) && removable(Path::new(K3S_DATA_DIR)));
+    }
+}

@@ -1,0 +1,199 @@
+//! Leaving nothing behind: processes, mounts and run-time files of a supervisor that ends, or that was killed.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::Signal;
+
+use super::files::{self, FileError};
+use super::k3s_process::INSTANCE;
+use super::paths::{self, Paths};
+use super::process;
+
+/// Below these k3s mounts things for its containers.
+const MOUNTED_BY_K3S: &[&str] = &["/run/k3s/", "/var/lib/kubelet/", "/run/netns/cni-", "/run/flannel/"];
+
+/// Kills every descendant of this process; what was started under it cannot escape, since it is their subreaper.
+pub fn kill_descendants() -> usize {
+    kill_until_gone(|| descendants(&[std::process::id()].into(), &parents()))
+}
+
+/// Kills what a supervisor that was itself killed left running: all that carries its mark, and their descendants.
+pub fn kill_left_over(paths: &Paths) -> usize {
+    kill_until_gone(|| {
+        let marked = marked(&paths.run);
+        let mut all = descendants(&marked, &parents());
+        all.extend(marked);
+        // A caller inside the view that it takes down, say a shell under `sandbar exec`, still gets to finish.
+        all.remove(&std::process::id());
+        all
+    })
+}
+
+fn kill_until_gone(find: impl Fn() -> HashSet<u32>) -> usize {
+    let mut killed = HashSet::new();
+    // New ones may be forked while we look; a process in an uninterruptible wait is not worth waiting for.
+    for _ in 0..100 {
+        let found = find();
+        if found.is_empty() {
+            break;
+        }
+        for pid in &found {
+            process::signal(*pid, Signal::SIGKILL);
+        }
+        killed.extend(found);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    killed.len()
+}
+
+/// Every living process and its parent.
+fn parents() -> HashMap<u32, u32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return HashMap::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter_map(|pid| Some((pid, parent(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?)))
+        .collect()
+}
+
+/// The parent in a line of /proc/PID/stat; `None` for a process that is dead already. The name in parentheses may contain
+/// anything, so what counts begins after the last one.
+fn parent(stat: &str) -> Option<u32> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") { None } else { fields.next()?.parse().ok() }
+}
+
+fn descendants(roots: &HashSet<u32>, parents: &HashMap<u32, u32>) -> HashSet<u32> {
+    let below = |pid: u32| {
+        let mut at = pid;
+        // Bounded, in case a pid was reused while we read and the list has a circle.
+        for _ in 0..parents.len() {
+            match parents.get(&at) {
+                Some(parent) if roots.contains(parent) => return true,
+                Some(parent) => at = *parent,
+                None => return false,
+            }
+        }
+        false
+    };
+    parents.keys().copied().filter(|pid| !roots.contains(pid) && below(*pid)).collect()
+}
+
+fn marked(run: &Path) -> HashSet<u32> {
+    let mark = [INSTANCE.as_bytes(), b"=", run.as_os_str().as_bytes()].concat();
+    let carries = |pid: &u32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == mark)
+    };
+    parents().into_keys().filter(carries).collect()
+}
+
+/// Unmounts what k3s's containers had mounted, the innermost first. Returns how many there were.
+pub fn unmount_left_over(data: &Path) -> usize {
+    let Ok(table) = fs::read_to_string("/proc/self/mountinfo") else { return 0 };
+    let found = mounts_below(&table, data);
+    for mount in &found {
+        // Detached, so that a busy one goes when its last user does.
+        if let Err(errno) = umount2(mount, MntFlags::MNT_DETACH) {
+            tracing::warn!("cannot unmount {}: {errno}", mount.display());
+        }
+    }
+    found.len()
+}
+
+/// The mount points in a mountinfo table that belong to k3s, in the order in which they can be unmounted.
+fn mounts_below(table: &str, data: &Path) -> Vec<PathBuf> {
+    let own = |point: &str| {
+        let in_data = Path::new(point).starts_with(data) && Path::new(point) != data;
+        in_data || MOUNTED_BY_K3S.iter().any(|top| point.starts_with(top))
+    };
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4)).filter(|point| own(point));
+    let mut points: Vec<PathBuf> = points.map(|point| unescaped(point).into()).collect();
+    points.reverse();
+    points
+}
+
+/// mountinfo writes blanks and backslashes in octal.
+fn unescaped(text: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(text.to_owned(), |text, (code, meant)| text.replace(code, meant))
+}
+
+/// Removes the socket, the lock and the run directory. What else is in that directory is not ours and stays.
+pub fn remove_run_files(paths: &Paths) -> Result<(), FileError> {
+    files::remove_if_there(&paths.socket())?;
+    files::remove_if_there(&paths.lock())?;
+    // Not empty, or a mount point: stays.
+    let _ = fs::remove_dir(&paths.run);
+    Ok(())
+}
+
+/// What `down --purge` removes.
+pub fn purged(paths: &Paths, data: &Path) -> Vec<PathBuf> {
+    let default = data == Path::new(paths::K3S_DATA_DIR);
+    // A directory that the user named may hold other things than k3s's.
+    let data = if default { vec![data.to_owned()] } else { vec![data.join("server"), data.join("agent")] };
+    let all = data.into_iter().chain([PathBuf::from(paths::K3S_CONFIG_DIR), paths.state.clone()]);
+    all.filter(|path| paths::removable(path)).collect()
+}
+
+/// Removes these, and returns those that were there.
+pub fn remove_all(wanted: &[PathBuf]) -> Result<Vec<PathBuf>, FileError> {
+    let mut removed = Vec::new();
+    for path in wanted {
+        match fs::remove_dir_all(path) {
+            Ok(()) => removed.push(path.clone()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(FileError::on("remove", path)(error)),
+        }
+    }
+    Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_name_cannot_fake_a_parent_and_the_dead_are_left_out() {
+        assert_eq!(parent("12 (a) R 1 (b) S 7 12 12"), Some(7));
+        assert_eq!(parent("12 (a) Z 7 12"), None);
+        assert_eq!(parent("garbage"), None);
+    }
+
+    #[test]
+    fn descendants_are_followed_through_any_number_of_generations() {
+        let parents = [(10, 1), (11, 10), (12, 11), (20, 1), (21, 20)].into();
+        assert_eq!(descendants(&[10].into(), &parents), [11, 12].into());
+    }
+
+    #[test]
+    fn only_mounts_of_k3s_are_unmounted_innermost_first() {
+        let table = "1 1 0:1 / /var/lib/rancher/k3s rw - tmpfs t rw\n\
+                     2 1 0:1 / /var/lib/kubelet/pods/a rw - tmpfs t rw\n\
+                     3 2 0:1 / /var/lib/kubelet/pods/a/b\\040c rw - tmpfs t rw\n\
+                     4 1 0:1 / /run/k3s-other rw - tmpfs t rw\n\
+                     5 1 0:1 / /home rw - tmpfs t rw\n";
+        let found = mounts_below(table, Path::new(paths::K3S_DATA_DIR));
+        let names: Vec<&str> = found.iter().filter_map(|path| path.to_str()).collect();
+        assert_eq!(names, ["/var/lib/kubelet/pods/a/b c", "/var/lib/kubelet/pods/a"]);
+    }
+
+    #[test]
+    fn a_purge_takes_only_k3ss_part_of_a_directory_that_the_user_named() {
+        let paths = Paths { state: "/var/lib/sandbar".into(), run: "/run/sandbar".into() };
+        let names = |data: &str| -> Vec<String> {
+            purged(&paths, Path::new(data)).iter().map(|path| path.display().to_string()).collect()
+        };
+        assert_eq!(names(paths::K3S_DATA_DIR), ["/var/lib/rancher/k3s", "/etc/rancher", "/var/lib/sandbar"]);
+        assert_eq!(
+            names("/srv/mine"),
+            ["/srv/mine/server", "/srv/mine/agent", "/etc/rancher", "/var/lib/sandbar"]
+        );
+    }
+}

@@ -1,0 +1,351 @@
+//! The supervisor's one loop: events in, the state machine asked, its outputs carried out, the result published.
+
+use std::collections::VecDeque;
+use std::os::unix::net::UnixDatagram;
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::clock;
+use super::control::Options;
+use super::controller_keeper::ControllerKeeper;
+use super::controller_process::News;
+use super::k3s_config::{ConfigFile, Places};
+use super::k3s_process;
+use super::last_good::{Saved, SavedRefusal};
+use super::lifecycle::{Input, Lifecycle, Output, Phase, Plan};
+use super::paths::Paths;
+use super::probe::{Change, Prober, Target};
+use super::process::{self, End, Running, SharedLog};
+use super::server::Order;
+use super::shutdown;
+use super::state::Reporter;
+use super::status;
+use crate::intercept::Interceptor;
+use crate::rules::model::DesiredDocument;
+use crate::rules::observed::{RolledBack, Scalar};
+use crate::rules::table::DesiredReader;
+
+/// Longest sleep: a table whose bell was not rung is found this late.
+const IDLE: Duration = Duration::from_secs(2);
+/// How long the controller may take to end before it is killed with the rest.
+const CONTROLLER_STOP: Duration = Duration::from_secs(3);
+
+/// What the supervisor's threads tell its loop.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub enum Event {
+    Bell,
+    Signal(Signal),
+    Order(Order),
+    Readiness(Change),
+    Version(String),
+    K3s { run: u64, end: End },
+    Controller { run: u64, news: News },
+}
+
+/// The supervisor.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct Supervisor {
+    pub paths: Paths,
+    pub options: Options,
+    /// k3s's data directory.
+    pub data: PathBuf,
+    pub interceptor: Interceptor,
+    pub reporter: Reporter,
+    pub reader: DesiredReader,
+    pub lifecycle: Lifecycle,
+    pub prober: Prober,
+    pub controller: ControllerKeeper,
+    pub k3s_log: SharedLog,
+    /// The table in force.
+    pub in_force: DesiredDocument,
+    /// Generation last taken or refused.
+    pub seen: u64,
+    /// Started with `--safe`, and not restarted since: what the cluster asks for is held back.
+    pub held: bool,
+    pub k3s: Option<Running>,
+    pub k3s_runs: u64,
+    pub events: Sender<Event>,
+    pub received: Receiver<Event>,
+    pub began: Instant,
+    pub stopping: bool,
+    pub done: bool,
+    /// Whether the init system was told that we are ready.
+    pub announced: bool,
+}
+
+impl Supervisor {
+    /// Runs until told to stop, then takes everything down.
+    pub fn run(mut self) {
+        self.guarded("the start", |this| {
+            this.take_table();
+            let outputs = this.lifecycle.handle(this.now(), Input::Begin);
+            this.carry_out(outputs);
+            this.settle();
+        });
+        while !self.done {
+            match self.received.recv_timeout(self.patience()) {
+                Ok(event) => self.guarded("an event", |this| this.handle(event)),
+                Err(RecvTimeoutError::Timeout) => {}
+                // We hold a sender ourselves.
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.guarded("the time", |this| {
+                this.take_table();
+                this.tick();
+                this.settle();
+            });
+        }
+        self.end();
+    }
+
+    /// A panic in one step must not end the supervisor, and with it everything that it traces.
+    fn guarded(&mut self, what: &str, step: impl FnOnce(&mut Self)) {
+        if std::panic::catch_unwind(AssertUnwindSafe(|| step(self))).is_err() {
+            self.reporter.event("SupervisorPanicked", format!("a bug in handling {what}; carrying on"));
+        }
+    }
+
+    /// Time since the start.
+    pub fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn patience(&self) -> Duration {
+        let due = [self.lifecycle.deadline(), self.controller.deadline()].into_iter().flatten().min();
+        due.map_or(IDLE, |due| due.saturating_sub(self.now())).min(IDLE)
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Bell => {}
+            Event::Signal(signal) => {
+                tracing::info!("{signal}: stopping");
+                self.stop();
+            }
+            Event::Order(Order::Down) => self.stop(),
+            Event::Order(Order::Restart) => self.restart(),
+            Event::Readiness(Change { run, ready }) if self.is_current(run) => {
+                if ready {
+                    self.controller.k3s_ready(self.now());
+                }
+                self.feed(Input::Ready(ready));
+            }
+            Event::Readiness(_) => {}
+            Event::Version(version) => self.reporter.document.k3s.version = version,
+            Event::K3s { run, end } if self.is_current(run) => {
+                self.k3s = None;
+                self.prober.set(None);
+                self.feed(Input::Exited { error: k3s_process::explain(&end) });
+            }
+            Event::K3s { .. } => {}
+            Event::Controller { run, news } => {
+                if let Some(end) = self.controller.take(self.now(), run, news)
+                    && !self.stopping
+                {
+                    let how = k3s_process::explain(&end);
+                    self.reporter.event("ControllerRestarted", format!("the controller ended: {how}"));
+                }
+            }
+        }
+    }
+
+    fn is_current(&self, run: u64) -> bool {
+        self.k3s.is_some_and(|k3s| k3s.run == run)
+    }
+
+    /// Gives the state machine an input and does what it says.
+    pub fn feed(&mut self, input: Input) {
+        let outputs = self.lifecycle.handle(self.now(), input);
+        self.carry_out(outputs);
+    }
+
+    fn tick(&mut self) {
+        self.feed(Input::Tick);
+        if self.stopping {
+            return;
+        }
+        if let Err(error) = self.controller.tick(self.now(), &self.interceptor) {
+            self.reporter.event("ControllerNotStarted", error.to_string());
+        }
+    }
+
+    fn carry_out(&mut self, outputs: Vec<Output>) {
+        let mut waiting: VecDeque<Output> = outputs.into();
+        while let Some(output) = waiting.pop_front() {
+            match output {
+                Output::Launch(plan) => {
+                    if let Err(error) = self.launch(&plan) {
+                        waiting.extend(self.lifecycle.handle(self.now(), Input::Exited { error }));
+                    }
+                }
+                Output::Terminate => {
+                    self.k3s.iter().for_each(|k3s| process::signal(k3s.pid, Signal::SIGTERM))
+                }
+                Output::Kill => {
+                    self.k3s.iter().for_each(|k3s| process::signal_group(k3s.pid, Signal::SIGKILL))
+                }
+                Output::Proven(plan) => {
+                    self.reporter.note("K3sSettingsProven", flags_of(&plan).join(" "));
+                    self.save();
+                }
+                Output::Report { reason, message } => {
+                    self.reporter.event(reason, message);
+                    if reason == "K3sSettingsRolledBack" {
+                        self.save();
+                    }
+                }
+                Output::Stopped => self.done = true,
+            }
+        }
+    }
+
+    fn launch(&mut self, plan: &Plan) -> Result<(), String> {
+        self.k3s_runs += 1;
+        let run = self.k3s_runs;
+        let events = self.events.clone();
+        // The loop is gone only when nobody wants to know.
+        let ended = move |end| drop(events.send(Event::K3s { run, end }));
+        let launch = k3s_process::launch(&self.options.k3s, &plan.args, &self.paths.bin(), &self.paths.run);
+        let started = process::start(&self.interceptor, "k3s", launch, &self.k3s_log, run, ended);
+        let running = started.map_err(|error| error.to_string())?;
+        self.reporter.note("K3sStarted", format!("pid {}: {}", running.pid, flags_of(plan).join(" ")));
+        self.reporter.document.k3s.started_at = Some(clock::now());
+        self.k3s = Some(running);
+        let args = flags_of(plan);
+        let port = Places::of(&args, &ConfigFile::load(&args)).port;
+        self.prober.set(Some(Target { run, port }));
+        self.find_version();
+        Ok(())
+    }
+
+    /// Beside the start, not before it: it must not make the start longer.
+    fn find_version(&self) {
+        let (interceptor, k3s, events) =
+            (self.interceptor.clone(), self.options.k3s.clone(), self.events.clone());
+        let find = move || {
+            if let Some(version) = k3s_process::version(&interceptor, &k3s) {
+                // As above.
+                drop(events.send(Event::Version(version)));
+            }
+        };
+        // Without a thread the version stays unknown.
+        let _ = std::thread::Builder::new().name("version".into()).stack_size(128 << 10).spawn(find);
+    }
+
+    fn restart(&mut self) {
+        if self.held {
+            self.held = false;
+            // Taken up again as if it had just come.
+            self.seen = 0;
+            self.reporter.event("SafeModeEnded", "the cluster's own settings are taken up again");
+            self.take_table();
+        }
+        self.reporter.note("RestartRequested", "sandbar restart");
+        self.feed(Input::Restart);
+    }
+
+    fn stop(&mut self) {
+        if !self.stopping {
+            self.stopping = true;
+            self.controller.stop();
+            self.feed(Input::Stop);
+        }
+    }
+
+    /// Saves what is known to work. Before any settings were proven there is nothing worth to come back to.
+    pub fn save(&mut self) {
+        let Some(proven) = self.lifecycle.proven().filter(|_| !self.held) else { return };
+        let document = DesiredDocument { k3s: proven.settings.clone(), ..self.in_force.clone() };
+        let rolled_back = self.lifecycle.refused().map(|refused| SavedRefusal {
+            generation: refused.plan.generation,
+            args: flags_of(&refused.plan),
+            error: refused.error.clone(),
+        });
+        if let Err(error) = Saved::new(document, rolled_back).save(&self.paths.last_good()) {
+            self.reporter.event("LastGoodNotSaved", error.to_string());
+        }
+    }
+
+    /// Brings the observed document up to date and publishes it.
+    fn settle(&mut self) {
+        let lifecycle = &self.lifecycle;
+        let document = &mut self.reporter.document;
+        let k3s = &mut document.k3s;
+        k3s.phase = phase_name(lifecycle.phase()).into();
+        k3s.pid = self.k3s.map(|k3s| k3s.pid);
+        k3s.args.clone_from(&lifecycle.current().args);
+        k3s.restarts = lifecycle.restarts();
+        k3s.last_error = lifecycle.last_error().map(str::to_owned);
+        k3s.restart_pending = lifecycle.pending().map(|pending| difference(lifecycle.current(), pending));
+        k3s.rolled_back = lifecycle.refused().map(|refused| RolledBack {
+            generation: refused.plan.generation,
+            args: flags_of(&refused.plan),
+            error: refused.error.clone(),
+        });
+        document.controller = self.controller.state();
+        if let Err(error) = self.reporter.publish() {
+            tracing::error!("cannot publish the observed table: {error}");
+        }
+        self.announce();
+    }
+
+    /// Tells an init system that asked for it (`Type=notify`).
+    fn announce(&mut self) {
+        let acknowledged = self.reporter.observed().scalar(Scalar::Acknowledged);
+        if self.announced || status::ready(&self.reporter.document, acknowledged).is_err() {
+            return;
+        }
+        self.announced = true;
+        if let Some(socket) = std::env::var_os("NOTIFY_SOCKET") {
+            // Abstract names (`@…`) are not supported by std's path API; systemd uses a path.
+            let sent = UnixDatagram::unbound().and_then(|from| from.send_to(b"READY=1", socket));
+            if let Err(error) = sent {
+                tracing::warn!("cannot notify the init system: {error}");
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        let until = Instant::now() + CONTROLLER_STOP;
+        while self.controller.runs() && Instant::now() < until {
+            let left = until.saturating_duration_since(Instant::now());
+            if let Ok(Event::Controller { run, news }) = self.received.recv_timeout(left) {
+                self.controller.take(self.now(), run, news);
+            }
+        }
+        let killed = shutdown::kill_descendants();
+        let unmounted = shutdown::unmount_left_over(&self.data);
+        self.reporter
+            .note("SupervisorStopped", format!("{killed} left-over processes killed, {unmounted} unmounted"));
+    }
+}
+
+fn flags_of(plan: &Plan) -> Vec<String> {
+    super::flags::plain(&plan.args)
+}
+
+fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Stopped => "Stopped",
+        Phase::Starting => "Starting",
+        Phase::Ready => "Ready",
+        Phase::Restarting => "Restarting",
+        Phase::BackingOff => "BackingOff",
+        Phase::Stopping => "Stopping",
+    }
+}
+
+/// What a restart would change, as in `+--snapshotter=native -…`.
+fn difference(current: &Plan, pending: &Plan) -> String {
+    let (old, new) = (flags_of(current), flags_of(pending));
+    let added = new.iter().filter(|flag| !old.contains(flag)).map(|flag| format!("+{flag}"));
+    let dropped = old.iter().filter(|flag| !new.contains(flag)).map(|flag| format!("-{flag}"));
+    let changes: Vec<String> = added.chain(dropped).collect();
+    format!("generation {}: {}", pending.generation, changes.join(" "))
+}

@@ -1,0 +1,93 @@
+//! Taking generations of the desired table: validated, put in force, acknowledged; or refused, with the last one kept.
+
+use std::collections::BTreeMap;
+
+use super::flags;
+use super::k3s_config::ConfigFile;
+use super::lifecycle::{Input, Plan};
+use super::supervise::Supervisor;
+use crate::rules::model::{DesiredDocument, Interception, RestartPolicy};
+use crate::rules::observed::{RefusedTable, Scalar};
+
+const HELD: &str = "held back: started with --safe; correct the SandboxConfigs, then `sandbar restart`";
+
+impl Supervisor {
+    /// Takes the newest generation, if there is one that was not seen yet.
+    pub fn take_table(&mut self) {
+        // Bounded, so that a controller that never stops publishing cannot keep us here.
+        for _ in 0..8 {
+            let published = self.reader.generation();
+            if published == self.seen {
+                return;
+            }
+            self.reporter.document.published = published;
+            let generation = match self.read(published) {
+                Ok((generation, document, plan)) => {
+                    self.put_in_force(generation, document, plan);
+                    generation
+                }
+                Err(reason) => {
+                    self.refuse(published, reason);
+                    published
+                }
+            };
+            self.acknowledge(generation);
+        }
+    }
+
+    fn read(&self, published: u64) -> Result<(u64, DesiredDocument, Plan), String> {
+        // The first generation is our own.
+        if self.held && published > 1 {
+            return Err(HELD.into());
+        }
+        let (generation, document) = self.reader.read().map_err(|error| error.to_string())?;
+        if document.interception == Interception::Mount {
+            return Err("interception: Mount comes with a later release; use Auto or Trace".into());
+        }
+        let user = &self.options.k3s_flags;
+        let args = flags::build(&document.k3s, user, self.options.mode, &ConfigFile::load(user));
+        let args = args.map_err(|error| error.to_string())?;
+        let plan = Plan { generation, settings: document.k3s.clone(), args };
+        Ok((generation, document, plan))
+    }
+
+    fn put_in_force(&mut self, generation: u64, document: DesiredDocument, plan: Plan) {
+        self.reporter.document.rules = self.interceptor.program(&document);
+        self.reporter.document.applied = generation;
+        self.reporter.document.refused = None;
+        self.reporter.observed().set(Scalar::Applied, generation);
+        self.reporter.note("TableApplied", format!("generation {generation}: {}", summary(&document)));
+        let manual = document.k3s.restart_policy == RestartPolicy::Manual;
+        let changed = self.in_force != document;
+        self.in_force = document;
+        self.feed(Input::Desired { plan, manual });
+        if changed {
+            self.save();
+        }
+    }
+
+    fn refuse(&mut self, generation: u64, reason: String) {
+        self.reporter.event("TableRefused", format!("generation {generation}: {reason}"));
+        self.reporter.document.refused = Some(RefusedTable { generation, reason });
+    }
+
+    /// The document first: who sees the acknowledgement finds the state that goes with it.
+    fn acknowledge(&mut self, generation: u64) {
+        self.seen = generation;
+        if let Err(error) = self.reporter.publish() {
+            tracing::error!("cannot publish the observed table: {error}");
+        }
+        self.reporter.observed().set(Scalar::Acknowledged, generation);
+        self.reporter.ring();
+    }
+}
+
+/// How many rules, and from which objects, as in `6 rules: mine 1, profile-linux 5`.
+fn summary(document: &DesiredDocument) -> String {
+    let mut sources: BTreeMap<&str, usize> = BTreeMap::new();
+    for rule in &document.rules {
+        *sources.entry(&rule.source).or_default() += 1;
+    }
+    let each: Vec<String> = sources.iter().map(|(source, count)| format!("{source} {count}")).collect();
+    format!("{} rules: {}", document.rules.len(), each.join(", "))
+}

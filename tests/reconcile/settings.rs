@@ -1,0 +1,78 @@
+//! k3s settings: told as pending, as rolled back, and once as an Event.
+
+use std::time::Duration;
+
+use sandbar::rules::observed::{K3sArg, RolledBack, SupervisorEvent};
+
+use super::cluster::{cluster, profile, within};
+use super::controller::started;
+
+#[test]
+fn settings_reach_the_table_with_their_source_and_wait_visibly() {
+    let cluster = cluster();
+    let (supervisor, _controller) = started(&cluster);
+    cluster.apply("net", "{k3s: {flannelBackend: host-gw, snapshotter: native, restartPolicy: Manual}}");
+    let k3s = within(Duration::from_secs(5), "settings in the table", || {
+        Some(supervisor.document().k3s)
+            .filter(|k3s| k3s.flannel_backend.as_ref().is_some_and(|set| set.source == "net"))
+    });
+    assert_eq!(
+        k3s.flannel_backend.map(|set| (set.value, set.source)),
+        Some(("host-gw".into(), "net".into()))
+    );
+    assert_eq!(k3s.restart_policy, sandbar::rules::model::RestartPolicy::Manual);
+    supervisor.shared.report(|state| state.k3s.restart_pending = Some("--flannel-backend=host-gw".into()));
+    let (reason, message) = cluster.await_condition("net", "RestartPending", "True");
+    assert_eq!(reason, "SettingsWaitForRestart");
+    assert!(
+        message.contains("--flannel-backend=host-gw") && message.contains("sandbar restart"),
+        "{message}"
+    );
+    cluster.await_condition("net", "Ready", "True");
+    cluster.await_condition(&profile(), "RestartPending", "False");
+    supervisor.shared.report(|state| state.k3s.restart_pending = None);
+    cluster.await_condition("net", "RestartPending", "False");
+    cluster.delete("net");
+}
+
+#[test]
+fn a_rollback_is_told_with_k3s_own_error_and_as_one_event_over_restarts_of_the_controller() {
+    let cluster = cluster();
+    let (supervisor, mut controller) = started(&cluster);
+    cluster.apply("typo", "{k3s: {extraArgs: [--no-such-flag]}}");
+    within(Duration::from_secs(5), "settings in the table", || supervisor.document().k3s.extra_args);
+    let error = "flag provided but not defined: -no-such-flag";
+    let generation = supervisor.shared.reader.generation();
+    supervisor.shared.report(|state| {
+        state.k3s.args = vec![K3sArg { arg: "server".into(), source: "sandbar".into() }];
+        state.k3s.rolled_back = Some(RolledBack {
+            generation,
+            args: vec!["server".into(), "--no-such-flag".into()],
+            error: error.into(),
+        });
+        state.events = vec![SupervisorEvent {
+            sequence: 1,
+            at: k8s_openapi::jiff::Timestamp::now().to_string(),
+            reason: "K3sSettingsRolledBack".into(),
+            message: error.into(),
+        }];
+    });
+    let (reason, message) = cluster.await_condition("typo", "Stalled", "True");
+    assert_eq!(reason, "K3sSettingsRolledBack");
+    assert!(message.contains(error), "{message}");
+    let status = cluster.await_status("typo", "rolled back on the node", |status| {
+        status["nodes"][0]["k3s"]["rolledBack"]["error"] == error
+    });
+    assert_eq!(status["status"]["nodes"][0]["k3s"]["args"], serde_json::json!(["server"]));
+    cluster.await_condition(&profile(), "Ready", "True");
+    let told = || cluster.events("typo").into_iter().filter(|event| event.1 == error).count();
+    within(Duration::from_secs(5), "an Event", || (told() == 1).then_some(()));
+    controller.kill();
+    let _next = supervisor.controller(&cluster.kubeconfig());
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(told(), 1, "told again after a restart");
+    // Better settings end it.
+    cluster.apply("typo", "{k3s: {extraArgs: [--debug]}}");
+    cluster.await_condition("typo", "Ready", "True");
+    cluster.delete("typo");
+}
