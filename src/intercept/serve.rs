@@ -55,11 +55,11 @@ impl Tracer {
                 self.expect_waiting_faults(tid, "userfaultfd");
                 self.resume(tid, 0);
             }
+            // Looking up the descriptor's path costs more than the stop itself.
+            Kind::Fstatfs(_) if !self.active.matcher.has_filesystems() => self.resume(tid, 0),
             Kind::Fstatfs(width) => match path::of_descriptor(tid, call.arg(spec.dirfd) as i32) {
-                Some(path) if self.active.matcher.has_filesystems() => {
-                    self.report_type(tid, regs, &call, &path, width);
-                }
-                _ => self.resume(tid, 0),
+                Some(path) => self.report_type(tid, regs, &call, &path, width),
+                None => self.resume(tid, 0),
             },
             kind => {
                 let how = if kind == Kind::OpenHow { call.arg(spec.flags) } else { 0 };
