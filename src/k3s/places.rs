@@ -38,6 +38,17 @@ impl Places {
         }
     }
 
+    /// Below `dir`: an (empty) PATH and a cache, and nothing named.
+    #[cfg(test)]
+    pub fn for_tests(dir: &Path, mirror: &str) -> Self {
+        Self {
+            named: None,
+            path: Some(OsString::from(dir.join("bin"))),
+            cache: dir.join("cache"),
+            mirror: mirror.to_owned(),
+        }
+    }
+
     /// Where a version lies in the cache.
     pub fn cached(&self, version: &str) -> PathBuf {
         self.cache.join("k3s").join(version).join(release::BINARY)

@@ -1,6 +1,5 @@
 //! Locating k3s, with a real server on loopback and real (shell) binaries.
 
-use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -22,12 +21,7 @@ fn script(version: &str) -> Vec<u8> {
 impl Case {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let places = Places {
-            named: None,
-            path: Some(OsString::from(dir.path().join("bin"))),
-            cache: dir.path().join("cache"),
-            mirror: "http://127.0.0.1:1".to_owned(),
-        };
+        let places = Places::for_tests(dir.path(), "http://127.0.0.1:1");
         fs::create_dir(dir.path().join("bin")).unwrap();
         Self { dir, places, fetcher: Fetcher::for_tests() }
     }

@@ -35,12 +35,7 @@ struct Case {
 impl Case {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let places = Places {
-            named: None,
-            path: Some(OsString::from(dir.path().join("bin"))),
-            cache: dir.path().join("cache"),
-            mirror: String::new(),
-        };
+        let places = Places::for_tests(dir.path(), "");
         let prefix = dir.path().join("prefix");
         let mirror = Some("http://127.0.0.1:1".to_owned());
         Self { installer: Installer { places, prefix, mirror, fetcher: Fetcher::for_tests() }, dir }

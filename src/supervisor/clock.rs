@@ -1,31 +1,16 @@
 //! Wall-clock time as RFC 3339 text.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use k8s_openapi::jiff::Timestamp;
 
 /// Now, in UTC, to the second.
 pub fn now() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    rfc3339(since.as_secs())
+    rfc3339(u64::try_from(Timestamp::now().as_second()).unwrap_or_default())
 }
 
-/// Seconds since the Unix epoch as `2025-01-31T12:00:00Z`.
+/// Seconds since the Unix epoch as `2025-01-31T12:00:00Z`; the last instant known for what lies beyond it.
 pub fn rfc3339(seconds: u64) -> String {
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = civil(days);
-    let (hour, minute, second) = (rest / 3600, rest % 3600 / 60, rest % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-/// Date of a day counted from 1970-01-01 (Howard Hinnant's `civil_from_days`, for days after the epoch).
-fn civil(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+    Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX).to_string()
 }
 
 #[cfg(test)]
