@@ -13,10 +13,24 @@ use common::{SANDBAR, guest, run, traced};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+/// A traced shell. Signals are as by default, whoever runs the tests: under nohup, or as a job of a script, some come
+/// ignored, sandbar passes that on as it must, and a shell cannot undo it.
 fn shell(script: &str) -> Command {
-    let mut command = traced(None, "sh");
+    let plain = traced(None, "sh");
+    let mut command = Command::new("env");
+    command.arg("--default-signal").arg(plain.get_program()).args(plain.get_args());
     command.args(["-c", script]);
     command
+}
+
+/// How the process in front ended.
+fn end_of(front: &mut Child) -> std::process::ExitStatus {
+    let mut status = None;
+    wait_for("the end of the command", || {
+        status = front.try_wait().unwrap();
+        status.is_some()
+    });
+    status.unwrap()
 }
 
 fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
@@ -90,20 +104,20 @@ fn pipes_end_when_the_command_closes_them() {
     front.stdout.take().unwrap().read_to_string(&mut text).unwrap();
     front.stderr.take().unwrap().read_to_string(&mut text).unwrap();
     assert!(start.elapsed() < Duration::from_secs(2), "stdout or stderr was still held by sandbar");
-    assert!(front.wait().unwrap().success());
+    assert!(end_of(&mut front).success());
 
     // A reader that goes away is noticed by the writer, and so on the other side.
     let mut front = shell("exec <&-; sleep 3").stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = front.stdin.take().unwrap();
     wait_for("a broken pipe", || stdin.write_all(&[0; 4096]).is_err());
     kill(Pid::from_raw(front.id() as i32), Signal::SIGTERM).unwrap();
-    front.wait().unwrap();
+    end_of(&mut front);
 
     let mut front = traced(None, "cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     front.stdin.take().unwrap().write_all(b"through\n").unwrap();
     let mut text = String::new();
     front.stdout.take().unwrap().read_to_string(&mut text).unwrap();
-    assert_eq!((text.as_str(), front.wait().unwrap().success()), ("through\n", true));
+    assert_eq!((text.as_str(), end_of(&mut front).success()), ("through\n", true));
 }
 
 #[test]
@@ -133,7 +147,7 @@ fn signals_reach_the_command_and_its_end_is_ours() {
         let (mut front, _, tracer) = running(script);
         std::thread::sleep(Duration::from_millis(50)); // for the trap to be set
         kill(Pid::from_raw(front.id() as i32), signal).unwrap();
-        assert_eq!(common::process::describe(front.wait().unwrap()), expected, "{signal}");
+        assert_eq!(common::process::describe(end_of(&mut front)), expected, "{signal}");
         wait_for("the end of the tracing process", || !alive(tracer));
     }
 }
@@ -145,7 +159,7 @@ fn a_signal_that_comes_before_the_command_is_not_lost() {
         std::thread::sleep(Duration::from_millis(wait));
         kill(Pid::from_raw(front.id() as i32), Signal::SIGTERM).unwrap();
         let start = Instant::now();
-        front.wait().unwrap();
+        end_of(&mut front);
         assert!(start.elapsed() < Duration::from_secs(5), "SIGTERM after {wait} ms was lost");
     }
 }
@@ -162,7 +176,7 @@ fn a_signal_to_the_group_may_arrive_twice() {
     nix::sys::signal::killpg(Pid::from_raw(front.id() as i32), Signal::SIGUSR1).unwrap();
     let mut count = String::new();
     stdout.read_to_string(&mut count).unwrap();
-    front.wait().unwrap();
+    end_of(&mut front);
     assert!(count.trim() == "2" || count.trim() == "1", "{count}");
 }
 
@@ -178,7 +192,7 @@ fn closed_standard_descriptors_become_dev_null() {
 fn nothing_runs_on_when_the_front_is_killed() {
     let (mut front, command, tracer) = running("while :; do sleep 0.05; done");
     front.kill().unwrap();
-    front.wait().unwrap();
+    end_of(&mut front);
     wait_for("the end of the command", || !alive(command));
     wait_for("the end of the tracing process", || !alive(tracer));
 }
@@ -187,7 +201,7 @@ fn nothing_runs_on_when_the_front_is_killed() {
 fn nothing_runs_on_when_the_tracing_process_is_killed() {
     let (mut front, command, tracer) = running("sleep 300 & while :; do sleep 0.05; done");
     kill(Pid::from_raw(tracer), Signal::SIGKILL).unwrap();
-    assert_eq!(common::process::describe(front.wait().unwrap()), "signal 9");
+    assert_eq!(common::process::describe(end_of(&mut front)), "signal 9");
     wait_for("the end of the command", || !alive(command));
     wait_for("the end of its children", || !run(Command::new("pgrep").args(["-f", "^sleep 300$"])).ok());
 }
@@ -228,6 +242,6 @@ fn memory_stays_flat_through_a_fork_storm() {
         std::thread::sleep(Duration::from_millis(50));
     }
     println!("tracing process: {early} KiB after one second, {late} KiB after {seconds} s");
-    assert!(front.wait().unwrap().success());
+    assert!(end_of(&mut front).success());
     assert!(early > 0 && late < early + 1024, "{early} KiB grew to {late} KiB");
 }
