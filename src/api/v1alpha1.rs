@@ -175,7 +175,7 @@ pub struct K3sSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshotter: Option<Snapshotter>,
     /// Further flags, as they stand on k3s's command line; any but those that move its data, datastore or kubeconfig.
-    /// The list of the object with the highest priority is taken whole.
+    /// The lists of several objects merge flag by flag; `--flag=false` takes a switch of another object back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 2048)))]
     #[x_kube(

@@ -169,7 +169,7 @@ pub fn setters(settings: &K3sSettings) -> Vec<String> {
         .into_iter()
         .flatten()
         .map(|set| set.source.clone())
-        .chain(settings.extra_args.as_ref().map(|set| set.source.clone()))
+        .chain(settings.extra_args.iter().map(|set| set.source.clone()))
         .collect();
     sources.sort();
     sources.dedup();
@@ -228,7 +228,7 @@ mod tests {
         DesiredDocument {
             rules: vec![Rule { source: "mine".into(), action }],
             k3s: K3sSettings {
-                extra_args: Some(extra),
+                extra_args: vec![extra],
                 flannel_backend: Some(flannel),
                 ..Default::default()
             },

@@ -124,8 +124,8 @@ pub struct K3sSettings {
     pub flannel_backend: Option<Sourced<String>>,
     /// `--snapshotter`.
     pub snapshotter: Option<Sourced<String>>,
-    /// Further flags, as they stand on the command line.
-    pub extra_args: Option<Sourced<Vec<String>>>,
+    /// Further flags, as they stand on the command line; the list of the highest precedence first.
+    pub extra_args: Vec<Sourced<Vec<String>>>,
     /// Whether a changed setting restarts k3s by itself.
     pub restart_policy: RestartPolicy,
 }
