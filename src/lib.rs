@@ -5,6 +5,7 @@
 //! | [`api`] | the SandboxConfig resource |
 //! | [`bounded`] | other programs, run with a bound |
 //! | [`cli`] | the command line, one verb per file |
+//! | [`cni`] | the CNI plugin |
 //! | [`controller`] | SandboxConfigs to rule table to status |
 //! | [`doctor`] | probes of the environment |
 //! | [`exit`] | exit codes and failures |
@@ -19,6 +20,7 @@
 pub mod api;
 pub mod bounded;
 pub mod cli;
+pub mod cni;
 pub mod controller;
 pub mod doctor;
 pub mod exit;
