@@ -9,7 +9,7 @@ use crate::api::v1alpha1::{K3sSpec, SandboxConfig};
 use crate::k3s::args::{self, Overridden};
 use crate::rules::matcher::Matcher;
 use crate::rules::model::{
-    Action, DesiredDocument, Interception, K3sSettings, NetworkSettings, RestartPolicy, Rule, Sourced,
+    Action, DesiredDocument, Interception, K3sSettings, NetworkSettings, Remedy, RestartPolicy, Rule, Sourced,
 };
 
 /// A part of one object that another one overrides.
@@ -52,6 +52,7 @@ pub fn desired<'a>(
         k3s: settings.k3s(&mut conflicts),
         interception: settings.interception(&mut conflicts),
         network: settings.network(&mut conflicts),
+        remedies_off: settings.remedies_off(&mut conflicts),
         rules: rules(ranked.into_iter().flat_map(|(_, rules)| rules).collect(), &mut conflicts),
     };
     conflicts.sort();
@@ -138,6 +139,11 @@ impl Settings<'_> {
                 k3s(|k3s| k3s.snapshotter.map(|snapshotter| snapshotter.as_str().to_owned())),
             ),
             extra_args: self.extra_args(conflicts),
+            containerd_config: self.first(
+                "k3s.containerdConfig",
+                conflicts,
+                k3s(|k3s| k3s.containerd_config.clone()),
+            ),
             restart_policy: self
                 .first("k3s.restartPolicy", conflicts, k3s(|k3s| k3s.restart_policy))
                 .map_or(RestartPolicy::default(), |set| set.value),
@@ -169,6 +175,11 @@ impl Settings<'_> {
         let cni =
             |config: &SandboxConfig| config.spec.network.as_ref()?.cni.map(|cni| cni.as_str().to_owned());
         NetworkSettings { cni: self.first("network.cni", conflicts, cni) }
+    }
+
+    fn remedies_off(&self, conflicts: &mut Vec<Conflict>) -> Vec<Remedy> {
+        let disabled = |config: &SandboxConfig| config.spec.remedies.as_ref()?.disabled.clone();
+        self.first("remedies.disabled", conflicts, disabled).map_or_else(Vec::new, |set| set.value)
     }
 }
 

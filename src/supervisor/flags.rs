@@ -4,6 +4,7 @@
 //! sandbar's defaults. What the mode itself needs is not a default and stands first.
 
 use super::k3s_config::ConfigFile;
+use super::remedies::PAUSE_IMAGE;
 use crate::k3s::args::{Flag, NotAFlag, given, merge, name, overridden, split};
 use crate::rules::model::{K3sSettings, Sourced};
 use crate::rules::observed::K3sArg;
@@ -108,7 +109,8 @@ fn defaults(mode: Mode) -> Vec<Flag> {
             "--disable-network-policy",
             "--disable-helm-controller",
         ]),
-        Mode::Node => Vec::new(),
+        // It is supplied with k3s's images.
+        Mode::Node => ours(&[&format!("--pause-image={PAUSE_IMAGE}")]),
     }
 }
 
