@@ -67,7 +67,7 @@ impl Client {
         self.get("/readyz").map(drop)
     }
 
-    /// `Ok` if the API server calls this node ready, by a report since then.
+    /// `Ok` if the API server calls this node ready, by a report since then, and pods can be made.
     pub fn node_ready(&self, name: &str, since: Timestamp) -> Result<(), ProbeError> {
         let failed = |why: String| ProbeError::Node { name: name.to_owned(), why };
         let node = self.get(&format!("/api/v1/nodes/{name}")).map_err(|error| match error {
@@ -75,7 +75,12 @@ impl Client {
             other => other,
         })?;
         let node = serde_json::from_slice(&node).map_err(|error| failed(error.to_string()))?;
-        node_ready::ready(&node, since).map_err(failed)
+        node_ready::ready(&node, since).map_err(failed)?;
+        // Without it no pod is admitted; the controller-manager makes it some seconds after the start.
+        self.get("/api/v1/namespaces/default/serviceaccounts/default").map(drop).map_err(|error| match error {
+            ProbeError::Status { status: 404 } => failed("the default service account is not there yet".to_owned()),
+            other => other,
+        })
     }
 
     fn get(&self, path: &str) -> Result<Vec<u8>, ProbeError> {
