@@ -76,15 +76,6 @@ func TestUnknownFlannelBackend(t *testing.T) {
 	}
 }
 
-func TestMerge(t *testing.T) {
-	got := merge(map[string]string{"secure-port": "10257", "profiling": "false"},
-		[]string{"secure-port=20257", "--v=2", "feature-gates=A=true"})
-	want := []string{"--feature-gates=A=true", "--profiling=false", "--secure-port=20257", "--v=2"}
-	if !slices.Equal(got, want) {
-		t.Errorf("%q", got)
-	}
-}
-
 func TestTokensAndCertificatesStay(t *testing.T) {
 	f := files{t.TempDir()}
 	start := func(token string) error {
