@@ -182,10 +182,10 @@ build_node() {
     "-s -w -X github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion=$(module node/cni github.com/containernetworking/plugins)"
   rm -rf "$sources"
 
-  rm -rf "$out/bin"
-  mkdir "$out/bin"
+  mkdir -p "$out/bin"
+  rm -f "$out/bin/.hash"
   for p in containerd containerd-shim-runc-v2 ctr runc cni; do mv "$out/.$p.new" "$out/bin/$p"; done
-  for p in bandwidth bridge firewall host-local loopback portmap ptp; do ln -s cni "$out/bin/$p"; done
+  for p in bandwidth bridge firewall host-local loopback portmap ptp; do ln -sf cni "$out/bin/$p"; done
   (cd "$out/bin" && sha256sum containerd containerd-shim-runc-v2 ctr runc cni | LC_ALL=C sort -k2 >.sha256sums)
   echo "$hash" >"$out/bin/.hash"
 }

@@ -3,6 +3,7 @@ module sandbar.dev/hack/k3s
 go 1.24.0
 
 require (
+	github.com/klauspost/compress v1.18.0
 	github.com/sirupsen/logrus v1.9.3
 	github.com/spf13/pflag v1.0.6
 	github.com/urfave/cli/v2 v2.27.7

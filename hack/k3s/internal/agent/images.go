@@ -6,10 +6,10 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -18,9 +18,6 @@ import (
 	cri "k8s.io/cri-client/pkg"
 	"k8s.io/klog/v2"
 )
-
-// archives are the endings of what can be imported; containerd recognises the compression.
-var archives = []string{".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst"}
 
 // pinned is how CRI knows a pinned image, and k3s its own.
 var pinned = []string{"io.cri-containerd.pinned=pinned", "io.cattle.k3s.pinned=pinned"}
@@ -50,18 +47,20 @@ func (n *Node) preload(ctx context.Context) {
 }
 
 func (n *Node) preloadFile(ctx context.Context, file string) error {
-	switch lower := strings.ToLower(file); {
-	case strings.HasSuffix(lower, ".txt"):
+	if strings.HasSuffix(strings.ToLower(file), ".txt") {
 		return n.pull(ctx, file)
-	case !slices.ContainsFunc(archives, func(s string) bool { return strings.HasSuffix(lower, s) }):
-		return fmt.Errorf("unhandled file type: want one of %s or .txt", strings.Join(archives, ", "))
 	}
+	archive, err := openArchive(file)
+	if err != nil {
+		return err
+	}
+	defer archive.Close() //nolint:errcheck // read only
 	logrus.Infof("Importing images from %s", file)
 	args := []string{"images", "import", "--local", "--snapshotter", n.AgentConfig.Snapshotter}
 	for _, l := range pinned {
 		args = append(args, "--label", l)
 	}
-	out, err := n.ctr(ctx, append(args, file)...)
+	out, err := n.ctr(ctx, archive, append(args, "-")...)
 	if err != nil {
 		return err
 	}
@@ -69,7 +68,7 @@ func (n *Node) preloadFile(ctx context.Context, file string) error {
 		logrus.Infof("Imported %s", name)
 		for _, registry := range n.AgentConfig.AirgapExtraRegistry {
 			if tag := retag(registry, name); tag != "" && tag != name {
-				if _, err := n.ctr(ctx, "images", "tag", "--force", name, tag); err != nil {
+				if _, err := n.ctr(ctx, nil, "images", "tag", "--force", name, tag); err != nil {
 					return err
 				}
 				logrus.Infof("Tagged %s", tag)
@@ -126,7 +125,7 @@ func (n *Node) pull(ctx context.Context, file string) error {
 				return fmt.Errorf("failed to pull images from %s: %w", file, err)
 			}
 		}
-		if _, err := n.ctr(ctx, append([]string{"images", "label", name}, pinned...)...); err != nil {
+		if _, err := n.ctr(ctx, nil, append([]string{"images", "label", name}, pinned...)...); err != nil {
 			return err
 		}
 	}
@@ -134,10 +133,10 @@ func (n *Node) pull(ctx context.Context, file string) error {
 }
 
 // ctr runs containerd's own client on the images of Kubernetes.
-func (n *Node) ctr(ctx context.Context, args ...string) (string, error) {
+func (n *Node) ctr(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "ctr", append([]string{"--address", n.Containerd.Address, "--namespace", "k8s.io"}, args...)...)
 	var stderr strings.Builder
-	cmd.Stderr = &stderr
+	cmd.Stdin, cmd.Stderr = stdin, &stderr
 	out, err := cmd.Output()
 	if err != nil {
 		return "", fmt.Errorf("ctr %s: %w: %s", strings.Join(args[:2], " "), err, strings.TrimSpace(stderr.String()))
