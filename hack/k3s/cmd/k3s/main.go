@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"sandbar.dev/hack/k3s/internal/cli"
+	"sandbar.dev/hack/k3s/internal/component"
 	"sandbar.dev/hack/k3s/internal/kubectl"
 )
 
@@ -17,6 +18,8 @@ func main() {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
+	case component.KubeletName:
+		os.Exit(component.KubeletMain())
 	case "ctr", "crictl", "containerd":
 		fmt.Fprintf(os.Stderr, "%s is not built in this k3s stand-in yet\n", name)
 		os.Exit(1)

@@ -12,6 +12,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
 
+	"sandbar.dev/hack/k3s/internal/bundle"
 	"sandbar.dev/hack/k3s/internal/configfile"
 	"sandbar.dev/hack/k3s/internal/kubectl"
 	"sandbar.dev/hack/k3s/internal/logging"
@@ -113,6 +114,9 @@ func runServer(c *cli.Context, o *server.Options) error {
 	if err := logging.Setup(o.LogFile, o.AlsoLogToStderr); err != nil {
 		return err
 	}
+	if err := stage(o); err != nil {
+		return err
+	}
 	config, err := server.NewConfig(o)
 	if err != nil {
 		return err
@@ -120,6 +124,20 @@ func runServer(c *cli.Context, o *server.Options) error {
 	warnInert(c)
 	logrus.Infof("Starting %s %s (a stand-in, not k3s itself)", version.Program, version.Full())
 	return server.Run(signals(), config)
+}
+
+// stage puts the node's programs, if this k3s has any, below the data directory and on PATH.
+func stage(o *server.Options) error {
+	source := bundle.Source()
+	if source == "" {
+		return nil
+	}
+	dir, err := server.DataDir(o.DataDir)
+	if err != nil {
+		return err
+	}
+	_, err = bundle.Stage(source, dir, o.Agent.PreferBundledBin)
+	return err
 }
 
 // signals returns a context that ends with the first SIGTERM or SIGINT; the second ends the process.
