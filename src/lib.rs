@@ -13,6 +13,7 @@
 //! | [`image`] | container images as archives |
 //! | [`intercept`] | the tracer and its answers |
 //! | [`k3s`] | the k3s command: found or fetched |
+//! | [`mounts`] | rules served by mounts instead of tracing |
 //! | [`rules`] | rules, matching, the shared tables |
 //! | [`setup`] | tools installed, session hooks written |
 //! | [`supervisor`] | the daemon that runs k3s |
@@ -29,6 +30,7 @@ pub mod fetch;
 pub mod image;
 pub mod intercept;
 pub mod k3s;
+pub mod mounts;
 pub mod rules;
 pub mod setup;
 pub mod supervisor;

@@ -27,6 +27,7 @@ pub mod reasons {
     pub const NOT_SELECTED: &str = "NoNodeSelected";
     pub const INVALID: &str = "InvalidSpec";
     pub const REFUSED: &str = "TableRefused";
+    pub const NOT_SERVED: &str = "RulesNotServed";
     pub const ROLLED_BACK: &str = "K3sSettingsRolledBack";
     pub const RESTARTING: &str = "K3sRestarting";
     pub const SETTINGS_WAIT: &str = "SettingsWaitForRestart";

@@ -39,7 +39,10 @@ pub fn run(args: Args) -> Outcome {
     match args.output {
         Format::Json => output::json(&rules)?,
         Format::Text if rules.is_empty() => output::text("no rules in force")?,
-        Format::Text => output::text(&listing(&rules))?,
+        Format::Text => {
+            output::text(&listing(&rules))?;
+            unserved(&rules).try_for_each(|line| output::text(&line))?;
+        }
     }
     Ok(0)
 }
@@ -56,6 +59,11 @@ fn listing(rules: &[RuleStatus]) -> String {
         ]
     };
     output::table(&std::iter::once(head).chain(rules.iter().map(row)).collect::<Vec<_>>())
+}
+
+/// A line for each rule that is not served.
+fn unserved(rules: &[RuleStatus]) -> impl Iterator<Item = String> {
+    rules.iter().filter_map(|rule| Some(format!("not served: {}: {}", rule.pattern, rule.reason.as_ref()?)))
 }
 
 /// A hit with its rule's and syscall's names.
@@ -144,6 +152,7 @@ mod tests {
             kind: "File".into(),
             pattern: "/proc/sys/kernel/panic".into(),
             means: "trace".into(),
+            reason: None,
             hits: 12,
         };
         assert_eq!(

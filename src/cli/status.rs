@@ -126,8 +126,11 @@ fn screen(status: &Status, colour: bool) -> String {
     let text = format!("{}{says}{}", pid(controller.pid), restarts(controller.restarts));
     component(controller.ready, "controller", text);
     let interceptor = &status.interceptor;
-    let text =
-        format!("{}, {} tracees, {} stops", interceptor.backend, interceptor.tracees, interceptor.stops);
+    let backend = match interceptor.backend.as_str() {
+        "" => "nothing has to be traced",
+        backend => backend,
+    };
+    let text = format!("{backend}, {} tracees, {} stops", interceptor.tracees, interceptor.stops);
     let text = match interceptor.panics {
         0 => text,
         panics => format!("{text}, {panics} handlers failed"),
@@ -146,6 +149,11 @@ fn details(status: &Status, colour: bool, lines: &mut Vec<String>) {
         |what: &str, text: &str| lines.push(format!("  {} {text}", paint(colour, Colour::Yellow, what)));
     if let Some(error) = &status.table.error {
         say("table refused:", error);
+    }
+    for rule in &status.table.rules {
+        if let Some(reason) = &rule.reason {
+            say("rule not served:", &format!("{}: {reason}", rule.pattern));
+        }
     }
     if let Some(pending) = &k3s.restart_pending {
         say("restart pending:", &format!("{pending} (sandbar restart)"));

@@ -22,6 +22,7 @@ fn healthy() -> ObservedDocument {
             kind: "File".into(),
             pattern: "/proc/sys/kernel/panic".into(),
             means: "trace".into(),
+            reason: None,
             slot: 0,
         }],
         k3s: K3sState {

@@ -78,7 +78,14 @@ fn outcome(name: &str, standing: &Standing, view: &View<'_>) -> (Finding, Findin
     }
     let rules = view.document.rules.iter().filter(|rule| rule.source == name).count();
     let rules = if rules == 1 { "1 rule".to_owned() } else { format!("{rules} rules") };
-    let programmed = say(Tri::True, reasons::PROGRAMMED, format!("{rules} in force on {}", view.node));
+    let unserved = unserved(name, view);
+    let programmed = if unserved.is_empty() {
+        say(Tri::True, reasons::PROGRAMMED, format!("{rules} in force on {}", view.node))
+    } else {
+        let (count, which) = (unserved.len(), listed(&unserved));
+        let message = format!("{count} of {rules} not served on {}: {which}", view.node);
+        say(Tri::False, reasons::NOT_SERVED, message)
+    };
     if blamed(view).iter().any(|source| source == name) {
         let message = rolled_back(&view.observed.k3s);
         return (programmed, say(Tri::False, reasons::ROLLED_BACK, message));
@@ -97,6 +104,12 @@ fn rolled_back(k3s: &K3sState) -> String {
     let tried: Vec<&str> = back.args.iter().filter(|arg| !runs(arg)).map(String::as_str).collect();
     let tried = if tried.is_empty() { "its settings".to_owned() } else { format!("`{}`", tried.join(" ")) };
     format!("k3s did not stay ready with {tried} and runs with the former settings again: {}", back.error)
+}
+
+/// The rules of `name` that are in the table and that nothing serves here, with the reasons.
+fn unserved(name: &str, view: &View<'_>) -> Vec<String> {
+    let mine = view.observed.rules.iter().filter(|rule| rule.source == name);
+    mine.filter_map(|rule| Some(format!("{}: {}", rule.pattern, rule.reason.as_ref()?))).collect()
 }
 
 /// Why the wanted table is not taken, by us or by the supervisor.
@@ -120,21 +133,25 @@ fn restart_pending(name: &str, view: &View<'_>) -> Finding {
     }
 }
 
-/// At most this many overridden parts are listed.
+/// At most this many overridden parts, or rules that are not served, are listed.
 const LISTED: usize = 16;
+
+fn listed(all: &[String]) -> String {
+    let mut message = all[..all.len().min(LISTED)].join("; ");
+    if all.len() > LISTED {
+        message.push_str(&format!("; and {} more", all.len() - LISTED));
+    }
+    message
+}
 
 fn conflicted(name: &str, view: &View<'_>) -> Finding {
     let lost: Vec<String> =
         view.conflicts.iter().filter(|conflict| conflict.loser == name).map(ToString::to_string).collect();
-    let mut message = lost.iter().take(LISTED).cloned().collect::<Vec<_>>().join("; ");
-    if lost.len() > LISTED {
-        message.push_str(&format!("; and {} more", lost.len() - LISTED));
-    }
     Finding {
         type_: types::CONFLICTED,
         status: (!lost.is_empty()).into(),
         reason: if lost.is_empty() { reasons::NO_CONFLICT } else { reasons::OVERRIDDEN },
-        message,
+        message: listed(&lost),
     }
 }
 
@@ -220,7 +237,7 @@ fn runs_with(flag: &Flag<'_>, k3s: &K3sState) -> bool {
 mod tests {
     use super::*;
     use crate::rules::model::{Access, Action, Rule, Sourced};
-    use crate::rules::observed::{K3sArg, RefusedTable, RolledBack};
+    use crate::rules::observed::{K3sArg, ObservedRule, RefusedTable, RolledBack};
 
     fn document() -> DesiredDocument {
         let action = Action::File { path: "/proc/x".into(), value: "1".into(), access: Access::ReadOnly };
@@ -298,6 +315,23 @@ mod tests {
         observed.refused = Some(RefusedTable { generation: 2, reason: "old".into() });
         let said = said("mine", &Standing::Selected, &view(&document, &observed));
         assert!(said.contains(&"Ready=True/Programmed".to_owned()), "an older refusal counts: {said:?}");
+    }
+
+    #[test]
+    fn a_rule_that_nothing_serves_is_told_to_its_object_alone() {
+        let (document, mut observed) = (document(), running(&["--no-such-flag", "--flannel-backend=none"]));
+        observed.rules = vec![ObservedRule {
+            source: "mine".into(),
+            pattern: "/proc/x".into(),
+            means: "none".into(),
+            reason: Some("a pattern".into()),
+            ..Default::default()
+        }];
+        let view = view(&document, &observed);
+        let all = findings("mine", &Standing::Selected, &view);
+        assert_eq!((all[0].status, all[0].reason), (Tri::False, reasons::NOT_SERVED));
+        assert_eq!(all[1].message, "1 of 1 rule not served on n: /proc/x: a pattern");
+        assert!(said("profile", &Standing::Selected, &view).contains(&"Ready=True/Programmed".to_owned()));
     }
 
     #[test]

@@ -76,6 +76,7 @@ impl Active {
             kind: rule.action.kind().to_owned(),
             pattern: rule.action.pattern().to_owned(),
             means: "trace".to_owned(),
+            reason: None,
             slot: *slot,
         });
         listed.collect()

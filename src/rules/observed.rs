@@ -117,8 +117,11 @@ pub struct ObservedRule {
     pub kind: String,
     /// Path or glob.
     pub pattern: String,
-    /// `trace` or `mount`.
+    /// `trace`, `mount`, or `none` for a rule that is not served.
     pub means: String,
+    /// Why it is not served.
+    #[serde(default)]
+    pub reason: Option<String>,
     /// Where its hit counter is; kept over generations as long as the rule stands.
     pub slot: usize,
 }
@@ -173,7 +176,7 @@ pub struct RolledBack {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct InterceptorState {
-    /// `seccomp-trace`, or `ptrace-syscall` for the comparison mode.
+    /// `seccomp-trace`, or `ptrace-syscall` for the comparison mode; empty while k3s runs untraced.
     pub backend: String,
     /// `exit` (Linux ≥ 4.8) or `entry-exit` (gVisor): what follows a seccomp stop.
     pub stop_order: String,

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -31,6 +32,7 @@ use super::state::Reporter;
 use super::supervise::{Event, Supervisor};
 use crate::exit::{Exit, Failure};
 use crate::intercept::{Backend, Interceptor, StartError};
+use crate::mounts::{self, Mounts, namespace};
 use crate::rules::model::{DesiredDocument, K3sSettings};
 use crate::rules::observed::{K3sArg, K3sState, Observed, ObservedDocument, create_observed};
 use crate::rules::table::{DesiredReader, DesiredWriter, TableError, create_desired};
@@ -53,6 +55,8 @@ pub fn run(paths: Paths, options: Options, backend: Backend, detached: bool) -> 
     })?;
     let files = RunFiles(&paths);
     shutdown::kill_left_over(&paths);
+    // What a supervisor that was killed had created to mount on.
+    mounts::sweep(&paths.run)?;
     let log = logging::start(&paths, !detached).map_err(log_failure)?;
     let started = boot(&paths, options, backend, (inherited, stop_signals))?;
     if detached {
@@ -122,6 +126,11 @@ fn boot(
     let places = Places::of(&options.k3s_flags, &config);
     let mut remedies = Remedies::new(options.mode, places.data.clone(), paths.cni(), &initial.document);
     remedies.before_threads();
+    let namespace = match options.mode {
+        Mode::Node => remedies.private_mounts(),
+        Mode::ControlPlane => namespace::enter().map_err(|error| error.to_string()),
+    };
+    let traced = Arc::new(AtomicBool::new(mounts::traced(initial.document.interception)));
     let tables = first_generation(&initial.document)?;
     let lifecycle = lifecycle(&options, &initial)?;
     let observed = Observed::open(&tables.observed, true)?;
@@ -148,6 +157,7 @@ fn boot(
     };
     let service = Service {
         interceptor: interceptor.clone(),
+        traced: traced.clone(),
         observed: shared::read_only(&tables.observed)?,
         running,
         order: Box::new({
@@ -197,6 +207,8 @@ fn boot(
         data: places.data,
         interceptor,
         remedies,
+        mounts: Mounts::new(paths.run.clone(), namespace),
+        traced,
         reporter,
         lifecycle,
         prober,
@@ -214,19 +226,24 @@ fn boot(
 }
 
 fn lifecycle(options: &Options, initial: &Initial) -> Result<Lifecycle, Failure> {
-    let plan = |generation, settings: &K3sSettings| -> Result<Plan, super::flags::FlagError> {
+    let plan = |generation, settings: &K3sSettings, means| -> Result<Plan, super::flags::FlagError> {
         let file = ConfigFile::load(&options.k3s_flags);
         let args = super::flags::build(settings, &options.k3s_flags, options.mode, &file)?;
-        Ok(Plan { generation, settings: settings.clone(), args })
+        Ok(Plan { generation, settings: settings.clone(), args, untraced: !mounts::traced(means) })
     };
-    let first = plan(1, &initial.document.k3s)
+    let first = plan(1, &initial.document.k3s, initial.document.interception)
         .map_err(|error| Failure::new(Exit::Failed, error.to_string()).hint("sandbar up --safe"))?;
     // Saved settings that do not go with today's flags are no way back.
-    let proven = initial.proven.as_ref().and_then(|settings| plan(0, settings).ok());
+    let proven = initial.proven.as_ref().and_then(|settings| plan(0, settings, initial.proven_by).ok());
     let refused = initial.refused.as_ref().map(|saved| {
         let arg = |arg: &String| K3sArg { arg: arg.clone(), source: String::new() };
         let args = saved.args.iter().map(arg).collect();
-        let plan = Plan { generation: saved.generation, settings: saved.settings.clone(), args };
+        let plan = Plan {
+            generation: saved.generation,
+            settings: saved.settings.clone(),
+            args,
+            untraced: saved.untraced,
+        };
         Refused { plan, error: saved.error.clone() }
     });
     Ok(Lifecycle::new(Timing::default(), first, proven, refused))

@@ -1,4 +1,4 @@
-//! `sandbar exec` on the supervisor's side: the command runs as a tracee, on the client's own descriptors.
+//! `sandbar exec` on the supervisor's side: the command runs as k3s does, on the client's own descriptors.
 
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
@@ -31,11 +31,12 @@ const PASSED_ON: [Signal; 8] = [
 /// Serves one command until it ends or its client does.
 pub fn serve(
     interceptor: &Interceptor,
+    traced: bool,
     stream: &UnixStream,
     request: ExecRequest,
     descriptors: Vec<OwnedFd>,
 ) -> Result<(), ControlError> {
-    let launched = match launch(interceptor, request, descriptors) {
+    let launched = match launch(interceptor, traced, request, descriptors) {
         Ok(launched) => launched,
         Err(reply) => return control::send(stream, &reply, &[]),
     };
@@ -63,6 +64,7 @@ pub fn serve(
 
 fn launch(
     interceptor: &Interceptor,
+    traced: bool,
     request: ExecRequest,
     descriptors: Vec<OwnedFd>,
 ) -> Result<Launched, Reply> {
@@ -81,7 +83,7 @@ fn launch(
         stdio: stdio.map(Some),
         inherit: Vec::new(),
         session: if request.terminal { Session::Terminal } else { Session::New },
-        traced: true,
+        traced,
     };
     interceptor
         .launch(launch)

@@ -6,7 +6,7 @@ use super::control::Options;
 use super::last_good::{Saved, SavedRefusal};
 use super::sources;
 use crate::api::files::LoadError;
-use crate::rules::model::{DesiredDocument, K3sSettings};
+use crate::rules::model::{DesiredDocument, Interception, K3sSettings};
 
 /// What the supervisor starts with.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,6 +15,8 @@ pub struct Initial {
     pub document: DesiredDocument,
     /// Settings known to work.
     pub proven: Option<K3sSettings>,
+    /// By which means k3s was started with them.
+    pub proven_by: Interception,
     /// Settings known not to.
     pub refused: Option<SavedRefusal>,
     /// Where the document came from, in words.
@@ -35,6 +37,7 @@ pub fn choose(options: &Options, last_good: &Path) -> Result<Initial, LoadError>
         Err(error) => (None, Some(format!("{}: {error}", last_good.display()))),
     };
     let proven = saved.as_ref().map(|saved| saved.document.k3s.clone());
+    let proven_by = saved.as_ref().map(|saved| saved.document.interception).unwrap_or_default();
     let refused = saved.as_ref().and_then(|saved| saved.rolled_back.clone());
     let (document, origin) = match saved {
         _ if !options.files.is_empty() => {
@@ -44,7 +47,7 @@ pub fn choose(options: &Options, last_good: &Path) -> Result<Initial, LoadError>
         Some(saved) => (saved.document, "the last good table".to_owned()),
         None => (sources::builtin()?, "the built-in profile".to_owned()),
     };
-    Ok(Initial { document, proven, refused, origin, ignored })
+    Ok(Initial { document, proven, proven_by, refused, origin, ignored })
 }
 
 #[cfg(test)]

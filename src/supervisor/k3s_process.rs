@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use super::files::{self, FileError};
 use super::flags;
+use super::lifecycle::Plan;
 use super::process::End;
 use crate::intercept::{Exited, Interceptor, Launch, Session};
-use crate::rules::observed::K3sArg;
 
 /// Marks what belongs to a supervisor, so that `down` finds it after the supervisor was killed.
 pub const INSTANCE: &str = "SANDBAR_INSTANCE";
@@ -19,9 +19,9 @@ pub const INSTANCE: &str = "SANDBAR_INSTANCE";
 pub const HOST_LOCAL: &str = "host-local";
 
 /// What is asked of the tracer to start k3s.
-pub fn launch(k3s: &Path, args: &[K3sArg], bin: &Path, instance: &Path) -> Launch {
+pub fn launch(k3s: &Path, plan: &Plan, bin: &Path, instance: &Path) -> Launch {
     let mut argv = vec![k3s.as_os_str().to_owned()];
-    argv.extend(flags::plain(args).into_iter().map(OsString::from));
+    argv.extend(flags::plain(&plan.args).into_iter().map(OsString::from));
     Launch {
         argv,
         env: environment(bin, instance),
@@ -29,7 +29,7 @@ pub fn launch(k3s: &Path, args: &[K3sArg], bin: &Path, instance: &Path) -> Launc
         stdio: [None, None, None],
         inherit: Vec::new(),
         session: Session::New,
-        traced: true,
+        traced: !plan.untraced,
     }
 }
 

@@ -29,6 +29,8 @@ pub struct SavedRefusal {
     pub args: Vec<String>,
     #[serde(default)]
     pub settings: K3sSettings,
+    #[serde(default)]
+    pub untraced: bool,
     pub error: String,
 }
 

@@ -25,6 +25,8 @@ pub struct Plan {
     pub settings: K3sSettings,
     /// As k3s gets them.
     pub args: Vec<K3sArg>,
+    /// Whether k3s is started without the interceptor, its rules being mounted.
+    pub untraced: bool,
 }
 
 impl Plan {
@@ -33,6 +35,7 @@ impl Plan {
         let containerd = |plan: &Self| plan.settings.containerd_config.as_ref().map(|set| set.value.clone());
         self.args.iter().map(|arg| &arg.arg).eq(other.args.iter().map(|arg| &arg.arg))
             && containerd(self) == containerd(other)
+            && self.untraced == other.untraced
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 
 fn plan(generation: u64, flag: &str) -> Plan {
     let args = vec![K3sArg { arg: flag.into(), source: format!("object-{generation}") }];
-    Plan { generation, settings: K3sSettings::default(), args }
+    Plan { generation, args, ..Plan::default() }
 }
 
 fn at(seconds: u64) -> Duration {

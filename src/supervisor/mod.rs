@@ -22,6 +22,7 @@ pub mod lifecycle;
 pub mod lock;
 pub mod log;
 pub mod logging;
+mod means;
 mod node_ready;
 pub mod paths;
 pub mod preflight;

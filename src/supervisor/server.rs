@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
@@ -34,6 +34,8 @@ pub enum Order {
 pub struct Service {
     /// Starts commands.
     pub interceptor: Interceptor,
+    /// Whether they are traced.
+    pub traced: Arc<AtomicBool>,
     /// The observed table, read-only.
     pub observed: OwnedFd,
     /// How we were started.
@@ -122,7 +124,10 @@ fn serve(stream: &UnixStream, service: &Service) -> Result<(), ControlError> {
             let running = Reply::Running(Box::new(service.running.clone()));
             control::send(stream, &running, &[service.observed.as_fd()])
         }
-        Request::Exec(request) => exec::serve(&service.interceptor, stream, request, descriptors),
+        Request::Exec(request) => {
+            let traced = service.traced.load(Ordering::SeqCst);
+            exec::serve(&service.interceptor, traced, stream, request, descriptors)
+        }
         Request::Restart => order(stream, service, Order::Restart),
         Request::Down => order(stream, service, Order::Down),
     }

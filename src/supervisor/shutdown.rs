@@ -13,6 +13,7 @@ use super::files::{self, FileError};
 use super::k3s_process::INSTANCE;
 use super::paths::{self, Paths};
 use super::process;
+use crate::mounts;
 
 /// Below these k3s mounts things for its containers.
 const MOUNTED_BY_K3S: &[&str] = &["/run/k3s/", "/var/lib/kubelet/", "/run/netns/cni-", "/run/flannel/"];
@@ -124,10 +125,12 @@ fn unescaped(text: &str) -> String {
         .fold(text.to_owned(), |text, (code, meant)| text.replace(code, meant))
 }
 
-/// Removes the socket, the lock and the run directory. What else is in that directory is not ours and stays.
+/// Removes the socket, the lock and the run directory, and what was created to mount on. What else is in that directory is
+/// not ours and stays.
 pub fn remove_run_files(paths: &Paths) -> Result<(), FileError> {
     files::remove_if_there(&paths.socket())?;
     files::remove_if_there(&paths.lock())?;
+    mounts::sweep(&paths.run).map_err(FileError::on("remove what is listed in", &paths.run))?;
     // Not empty, or a mount point: stays.
     let _ = fs::remove_dir(&paths.run);
     Ok(())

@@ -94,7 +94,12 @@ pub struct RuleStatus {
     pub source: String,
     pub kind: String,
     pub pattern: String,
+    /// `trace`, `mount` or `none`.
     pub means: String,
+    /// Why it is not served, if it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How often it was used; what is mounted is not counted.
     pub hits: u64,
 }
 
@@ -159,6 +164,7 @@ impl Status {
             kind: rule.kind.clone(),
             pattern: rule.pattern.clone(),
             means: rule.means.clone(),
+            reason: rule.reason.clone(),
             hits: hits(rule),
         };
         let refused =

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::os::unix::net::UnixDatagram;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,7 @@ use super::k3s_config::{self, ConfigFile, Places};
 use super::k3s_process;
 use super::last_good::{Saved, SavedRefusal};
 use super::lifecycle::{Input, Lifecycle, Output, Phase, Plan};
+use super::means;
 use super::paths::Paths;
 use super::probe::{Change, Level, Prober, Target};
 use super::process::{self, End, Running, SharedLog};
@@ -28,6 +31,7 @@ use super::shutdown;
 use super::state::Reporter;
 use super::status;
 use crate::intercept::Interceptor;
+use crate::mounts::Mounts;
 use crate::rules::model::DesiredDocument;
 use crate::rules::observed::{RolledBack, Scalar};
 use crate::rules::table::DesiredReader;
@@ -60,6 +64,9 @@ pub struct Supervisor {
     pub data: PathBuf,
     pub interceptor: Interceptor,
     pub remedies: Remedies,
+    pub mounts: Mounts,
+    /// Whether k3s, and what `sandbar exec` starts, is traced.
+    pub traced: Arc<AtomicBool>,
     pub reporter: Reporter,
     pub reader: DesiredReader,
     pub lifecycle: Lifecycle,
@@ -225,9 +232,10 @@ impl Supervisor {
         let events = self.events.clone();
         // The loop is gone only when nobody wants to know.
         let ended = move |end| drop(events.send(Event::K3s { run, end }));
+        self.switch_means(plan);
         self.remedies.configure(&self.in_force);
         self.remedies.before_k3s(plan);
-        let launch = k3s_process::launch(&self.options.k3s, &plan.args, &self.paths.bin(), &self.paths.run);
+        let launch = k3s_process::launch(&self.options.k3s, plan, &self.paths.bin(), &self.paths.run);
         let started = process::start(&self.interceptor, "k3s", launch, &self.k3s_log, run, ended);
         let running = started.map_err(|error| error.to_string())?;
         self.reporter.note("K3sStarted", format!("pid {}: {}", running.pid, flags_of(plan).join(" ")));
@@ -279,11 +287,16 @@ impl Supervisor {
     /// Saves what is known to work. Before any settings were proven there is nothing worth to come back to.
     pub fn save(&mut self) {
         let Some(proven) = self.lifecycle.proven().filter(|_| !self.held) else { return };
-        let document = DesiredDocument { k3s: proven.settings.clone(), ..self.in_force.clone() };
+        let document = DesiredDocument {
+            k3s: proven.settings.clone(),
+            interception: means::proven(proven, self.in_force.interception),
+            ..self.in_force.clone()
+        };
         let rolled_back = self.lifecycle.refused().map(|refused| SavedRefusal {
             generation: refused.plan.generation,
             args: flags_of(&refused.plan),
             settings: refused.plan.settings.clone(),
+            untraced: refused.plan.untraced,
             error: refused.error.clone(),
         });
         if let Err(error) = Saved::new(document, rolled_back).save(&self.paths.last_good()) {
@@ -340,6 +353,7 @@ impl Supervisor {
             }
         }
         let killed = shutdown::kill_descendants();
+        self.mounts.clear();
         let unmounted = shutdown::unmount_left_over(&self.data);
         self.reporter
             .note("SupervisorStopped", format!("{killed} left-over processes killed, {unmounted} unmounted"));
@@ -368,6 +382,8 @@ fn difference(current: &Plan, pending: &Plan) -> String {
     let dropped = old.iter().filter(|flag| !new.contains(flag)).map(|flag| format!("-{flag}"));
     let containerd = |plan: &Plan| plan.settings.containerd_config.as_ref().map(|set| set.value.clone());
     let retold = (containerd(current) != containerd(pending)).then(|| "another containerdConfig".to_owned());
-    let changes: Vec<String> = added.chain(dropped).chain(retold).collect();
+    let means = if pending.untraced { "rules served by mounts" } else { "rules served by interception" };
+    let served = (current.untraced != pending.untraced).then(|| means.to_owned());
+    let changes: Vec<String> = added.chain(dropped).chain(retold).chain(served).collect();
     format!("generation {}: {}", pending.generation, changes.join(" "))
 }

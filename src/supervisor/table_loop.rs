@@ -6,7 +6,8 @@ use super::flags;
 use super::k3s_config::ConfigFile;
 use super::lifecycle::{Input, Plan};
 use super::supervise::Supervisor;
-use crate::rules::model::{DesiredDocument, Interception, RestartPolicy};
+use crate::mounts;
+use crate::rules::model::{DesiredDocument, RestartPolicy};
 use crate::rules::observed::{RefusedTable, Scalar};
 
 const HELD: &str = "held back: started with --safe; correct the SandboxConfigs, then `sandbar restart`";
@@ -41,25 +42,23 @@ impl Supervisor {
             return Err(HELD.into());
         }
         let (generation, document) = self.reader.read().map_err(|error| error.to_string())?;
-        if document.interception == Interception::Mount {
-            return Err("interception: Mount comes with a later release; use Auto or Trace".into());
-        }
         let user = &self.options.k3s_flags;
         let args = flags::build(&document.k3s, user, self.options.mode, &ConfigFile::load(user));
         let args = args.map_err(|error| error.to_string())?;
-        let plan = Plan { generation, settings: document.k3s.clone(), args };
+        let untraced = !mounts::traced(document.interception);
+        let plan = Plan { generation, settings: document.k3s.clone(), args, untraced };
         Ok((generation, document, plan))
     }
 
     fn put_in_force(&mut self, generation: u64, document: DesiredDocument, plan: Plan) {
-        self.reporter.document.rules = self.interceptor.program(&document);
+        let changed = self.in_force != document;
+        self.in_force = document;
+        self.program();
         self.reporter.document.applied = generation;
         self.reporter.document.refused = None;
         self.reporter.observed().set(Scalar::Applied, generation);
-        self.reporter.note("TableApplied", format!("generation {generation}: {}", summary(&document)));
-        let manual = document.k3s.restart_policy == RestartPolicy::Manual;
-        let changed = self.in_force != document;
-        self.in_force = document;
+        self.reporter.note("TableApplied", format!("generation {generation}: {}", summary(&self.in_force)));
+        let manual = self.in_force.k3s.restart_policy == RestartPolicy::Manual;
         self.feed(Input::Desired { plan, manual });
         if changed {
             self.save();

@@ -170,6 +170,10 @@ impl Plan<'_> {
                 return failed();
             }
             self.spawn.signals.restore();
+            // A traced one ends with its tracer, and all that it forked; this is at least the first.
+            if self.spawn.filter.is_none() {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
+            }
             if let Some(filter) = self.spawn.filter {
                 let needs_promise =
                     seccomp::load(filter).is_err_and(|e| e.raw_os_error() == Some(libc::EACCES));

@@ -187,6 +187,7 @@ impl Shared {
                     kind: rule.action.kind().into(),
                     pattern: rule.action.pattern().into(),
                     means: "trace".into(),
+                    reason: None,
                     slot,
                 };
                 state.rules = rules.iter().enumerate().map(observed).collect();

@@ -53,6 +53,15 @@ impl Remedies {
         self.apply(Remedy::PrivateMounts, |_| mounts::make_private());
     }
 
+    /// Whether this process is in a mount namespace of its own, or why not.
+    pub fn private_mounts(&self) -> Result<(), String> {
+        match self.states.iter().find(|(remedy, _)| *remedy == Remedy::PrivateMounts) {
+            Some((_, State::Failed(why))) => Err(why.clone()),
+            Some(_) => Ok(()),
+            None => Err(format!("the remedy {} is off", Remedy::PrivateMounts.name())),
+        }
+    }
+
     /// What has to be there when k3s starts.
     pub fn before_k3s(&mut self, plan: &Plan) {
         let config = plan.settings.containerd_config.clone();

@@ -1,0 +1,47 @@
+//! The mount means: rules served by mounts in the supervisor's own mount namespace, so that nothing has to be traced.
+//!
+//! [`plan`] says which rules can be served so, and why the others cannot; [`Mounts`] lays files over paths, changes them in
+//! place, and takes them away again.
+
+mod created;
+mod directory;
+mod file;
+mod look;
+pub mod namespace;
+pub mod plan;
+mod served;
+
+pub use created::sweep;
+pub use served::Mounts;
+
+use std::path::{Path, PathBuf};
+
+use crate::rules::model::Interception;
+
+/// Whether k3s is started under the interceptor.
+///
+/// `Auto` takes mounts only if every rule that may come to be in force can be mounted. Rules come and go while k3s runs, and
+/// one that needs tracing must not cost a restart: so for now `Auto` traces always, and mounts are for who asks for them.
+pub fn traced(interception: Interception) -> bool {
+    match interception {
+        Interception::Auto | Interception::Trace => true,
+        Interception::Mount => false,
+    }
+}
+
+/// Why something could not be mounted or taken away.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {doing} {}: {source}", path.display())]
+pub struct MountError {
+    doing: &'static str,
+    path: PathBuf,
+    source: std::io::Error,
+}
+
+impl MountError {
+    /// For `map_err`, with what was tried.
+    fn on<E: Into<std::io::Error>>(doing: &'static str, path: &Path) -> impl FnOnce(E) -> Self {
+        let path = path.to_owned();
+        move |source| Self { doing, path, source: source.into() }
+    }
+}
