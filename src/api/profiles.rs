@@ -1,5 +1,7 @@
 //! The built-in profiles: SandboxConfigs like any other, embedded, one chosen by what the kernel here lacks.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::files::{self, LoadError};
@@ -29,10 +31,11 @@ pub struct Facts {
 impl Facts {
     /// Looks below `proc` (`/proc`, or a stand-in), by doing and not by version.
     pub fn gather(proc: &Path) -> Self {
-        Self {
-            has_kernel_panic: proc.join("sys/kernel/panic").exists(),
-            has_panic_on_oom: proc.join("sys/vm/panic_on_oom").exists(),
-        }
+        // What a rule has mounted there (the controller sees it) lies on another filesystem.
+        let device = |path: &Path| fs::metadata(path).ok().map(|found| found.dev());
+        let own = device(proc);
+        let has = |name: &str| own.is_some() && device(&proc.join(name)) == own;
+        Self { has_kernel_panic: has("sys/kernel/panic"), has_panic_on_oom: has("sys/vm/panic_on_oom") }
     }
 }
 
