@@ -92,6 +92,9 @@ mod tests {
         assert_eq!(Environment::choose(Facts::default()), Environment::Gvisor);
         let empty = tempfile::tempdir().unwrap();
         assert_eq!(Facts::gather(empty.path()), Facts::default());
+        fs::create_dir_all(empty.path().join("sys/kernel")).unwrap();
+        fs::write(empty.path().join("sys/kernel/panic"), "0\n").unwrap();
+        assert!(Facts::gather(empty.path()).has_kernel_panic);
         let names: Vec<_> =
             builtin(Environment::Gvisor).unwrap().into_iter().map(|profile| profile.metadata.name).collect();
         assert_eq!(names, [Some("profile-gvisor".to_owned())]);

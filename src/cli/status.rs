@@ -127,7 +127,7 @@ fn screen(status: &Status, colour: bool) -> String {
     component(controller.ready, "controller", text);
     let interceptor = &status.interceptor;
     let backend = match interceptor.backend.as_str() {
-        "" => "nothing has to be traced",
+        "" => "k3s runs untraced",
         backend => backend,
     };
     let text = format!("{backend}, {} tracees, {} stops", interceptor.tracees, interceptor.stops);

@@ -9,7 +9,7 @@ use crate::api::v1alpha1::{K3sSpec, SandboxConfig};
 use crate::k3s::args::{self, Overridden};
 use crate::rules::matcher::Matcher;
 use crate::rules::model::{
-    Action, DesiredDocument, Interception, K3sSettings, NetworkSettings, Remedy, RestartPolicy, Rule, Sourced,
+    Action, DesiredDocument, K3sSettings, NetworkSettings, Remedy, RestartPolicy, Rule, Sourced,
 };
 
 /// A part of one object that another one overrides.
@@ -48,9 +48,11 @@ pub fn desired<'a>(
     ranked.sort_by_key(|(config, _)| (-i64::from(config.spec.priority), config.name_any()));
     let mut conflicts = Vec::new();
     let settings = Settings { ranked: ranked.iter().map(|(config, _)| *config).collect() };
+    let interception = settings.first("interception", &mut conflicts, |config| config.spec.interception);
     let document = DesiredDocument {
         k3s: settings.k3s(&mut conflicts),
-        interception: settings.interception(&mut conflicts),
+        interception: interception.as_ref().map(|set| set.value).unwrap_or_default(),
+        interception_source: interception.map(|set| set.source),
         network: settings.network(&mut conflicts),
         remedies_off: settings.remedies_off(&mut conflicts),
         rules: rules(ranked.into_iter().flat_map(|(_, rules)| rules).collect(), &mut conflicts),
@@ -166,11 +168,6 @@ impl Settings<'_> {
         lists
     }
 
-    fn interception(&self, conflicts: &mut Vec<Conflict>) -> Interception {
-        self.first("interception", conflicts, |config| config.spec.interception)
-            .map_or(Interception::default(), |set| set.value)
-    }
-
     fn network(&self, conflicts: &mut Vec<Conflict>) -> NetworkSettings {
         let cni =
             |config: &SandboxConfig| config.spec.network.as_ref()?.cni.map(|cni| cni.as_str().to_owned());
@@ -187,6 +184,7 @@ impl Settings<'_> {
 mod tests {
     use super::*;
     use crate::api::files;
+    use crate::rules::model::Interception;
 
     fn configs(text: &str) -> Vec<SandboxConfig> {
         let documents: Vec<String> = text
@@ -270,6 +268,7 @@ mod tests {
         assert_eq!(sources, ["mine", "profile"]);
         assert_eq!(document.network.cni, sourced("bridge", "mine"));
         assert_eq!(document.interception, Interception::Trace);
+        assert!(document.interception_source.is_some());
         let expected =
             ["k3s.extraArgs --v", "k3s.snapshotter"].map(|about| conflict("profile", "mine", about));
         assert_eq!(conflicts, expected);

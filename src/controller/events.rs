@@ -57,7 +57,7 @@ pub fn about(event: &SupervisorEvent, view: &View<'_>) -> Vec<String> {
     if !blamed.is_empty() {
         return blamed;
     }
-    let setters = findings::setters(&view.document.k3s);
+    let setters = findings::setters(view.document);
     if !setters.is_empty() {
         return setters;
     }
@@ -100,9 +100,20 @@ fn make(
 }
 
 fn is_bad(reason: &str) -> bool {
-    ["Refused", "RolledBack", "Rollback", "Failed", "Crash", "BackOff", "BackingOff", "Exited", "Panic"]
-        .iter()
-        .any(|bad| reason.contains(bad))
+    [
+        "Refused",
+        "NotServed",
+        "RolledBack",
+        "Rollback",
+        "Failed",
+        "Crash",
+        "BackOff",
+        "BackingOff",
+        "Exited",
+        "Panic",
+    ]
+    .iter()
+    .any(|bad| reason.contains(bad))
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ fn restart_pending(name: &str, view: &View<'_>) -> Finding {
         .k3s
         .restart_pending
         .as_ref()
-        .filter(|_| settings_of(name, &view.document.k3s).next().is_some());
+        .filter(|_| setters(view.document).iter().any(|source| source == name));
     Finding {
         type_: types::RESTART_PENDING,
         status: waits.is_some().into(),
@@ -169,7 +169,7 @@ pub fn blamed(view: &View<'_>) -> Vec<String> {
     else {
         return Vec::new();
     };
-    let sources = setters(&view.document.k3s);
+    let sources = setters(view.document);
     let tried: Vec<&str> = back.args.iter().map(String::as_str).collect();
     let guilty = |source: &String| {
         settings_of(source, &view.document.k3s).any(|flag| flag.among(&tried) && !runs_with(&flag, k3s))
@@ -180,14 +180,16 @@ pub fn blamed(view: &View<'_>) -> Vec<String> {
     if blamed.is_empty() && back.generation == view.generation { sources } else { blamed }
 }
 
-/// The objects that set anything about k3s, each once.
-pub fn setters(settings: &K3sSettings) -> Vec<String> {
+/// The objects that set anything about how k3s is started, each once.
+pub fn setters(document: &DesiredDocument) -> Vec<String> {
+    let settings = &document.k3s;
     let mut sources: Vec<String> =
         [&settings.flannel_backend, &settings.snapshotter, &settings.containerd_config]
             .into_iter()
             .flatten()
             .map(|set| set.source.clone())
             .chain(settings.extra_args.iter().map(|set| set.source.clone()))
+            .chain(document.interception_source.clone())
             .collect();
     sources.sort();
     sources.dedup();

@@ -62,7 +62,8 @@ impl Publisher {
             return Ok(Published::Busy);
         }
         let generation = self.tables.writer.publish(document)?;
-        if self.last.as_ref().map(|last| &last.k3s) != Some(&document.k3s) {
+        let settings = |document: &DesiredDocument| (document.k3s.clone(), document.interception);
+        if self.last.as_ref().map(settings) != Some(settings(document)) {
             self.settings_generation = generation;
         }
         self.last = Some(document.clone());

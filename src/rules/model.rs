@@ -13,6 +13,9 @@ pub struct DesiredDocument {
     pub k3s: K3sSettings,
     /// Which means the rules may use.
     pub interception: Interception,
+    /// The SandboxConfig that says so.
+    #[serde(default)]
+    pub interception_source: Option<String>,
     /// Settings of the pod network.
     #[serde(default)]
     pub network: NetworkSettings,

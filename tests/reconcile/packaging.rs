@@ -93,7 +93,7 @@ fn the_overlay_is_applied_and_deleted_by_kubectl() {
 fn every_sample_is_accepted_by_the_api_server_and_becomes_ready() {
     let cluster = cluster();
     let (_supervisor, _controller) = started(&cluster);
-    for name in ["fake-file", "redirects", "filesystem", "k3s", "node-selector"] {
+    for name in ["fake-file", "redirects", "filesystem", "k3s", "mount", "node-selector"] {
         cluster.kubectl(&["apply", "-f", &format!("{ROOT}/manifests/samples/{name}.yaml")], "");
         cluster.await_condition(name, "Ready", "True");
         cluster.delete(name);
