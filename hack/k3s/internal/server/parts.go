@@ -133,7 +133,7 @@ func (p *parts) run(ctx context.Context, f files, c *Config, db *kine.Process, u
 			return err
 		}
 		if waits == 0 {
-			p.startNode(r)
+			p.startNode(waiting, r, f)
 		}
 	}
 }
@@ -151,8 +151,14 @@ func (p *parts) startControllers(r *running, up func()) {
 }
 
 // startNode comes when the apiserver and the runtime answer.
-func (p *parts) startNode(r *running) {
+func (p *parts) startNode(ctx context.Context, r *running, f files) {
 	r.start("kubelet", stageClients, p.kubelet.Run)
+	go func() {
+		a := &p.node.AgentConfig
+		if err := labelNode(ctx, f.cred("supervisor.kubeconfig"), a.NodeName, nodeLabels(a.NodeLabels)); err != nil {
+			logrus.Errorf("Failed to set labels on node %s: %v", a.NodeName, err)
+		}
+	}()
 	if p.kubeProxy != nil {
 		r.start("kube-proxy", stageClients, p.kubeProxy.Run)
 	}
