@@ -7,12 +7,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"sandbar.dev/hack/k3s/internal/component"
+	"sandbar.dev/hack/k3s/internal/deploy"
 	"sandbar.dev/hack/k3s/internal/kine"
 	"sandbar.dev/hack/k3s/internal/version"
 )
@@ -124,6 +126,11 @@ func (p *parts) run(ctx context.Context, f files, c *Config, db *kine.Process, u
 			waits--
 			if err == nil {
 				p.startControllers(r, up)
+				go func() {
+					if err := deploy.Run(waiting, f.cred("supervisor.kubeconfig"), filepath.Join(f.dir, "manifests"), split(c.Disable.Value())); err != nil {
+						logrus.Errorf("Failed to start deploying manifests: %v", err)
+					}
+				}()
 			}
 		}
 		if ctx.Err() != nil {
