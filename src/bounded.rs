@@ -1,11 +1,13 @@
 //! Other programs, run with a bound on time and output: a tool that hangs must not hang us.
 
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
 /// More than this is not kept.
 const MOST_OUTPUT: usize = 256 << 10;
@@ -37,7 +39,19 @@ impl Ran {
 
 /// Runs a command to its end, without stdin, or kills it after `limit`.
 pub fn run(command: &mut Command, limit: Duration) -> io::Result<Ran> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    run_from(command, Stdio::null(), limit)
+}
+
+/// The same with `input` on stdin: a file, since a program that does not read a pipe would hold us up.
+pub fn run_with(command: &mut Command, input: &[u8], limit: Duration) -> io::Result<Ran> {
+    let mut file = File::from(memfd_create(c"input", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(input)?;
+    file.rewind()?;
+    run_from(command, file.into(), limit)
+}
+
+fn run_from(command: &mut Command, input: Stdio, limit: Duration) -> io::Result<Ran> {
+    command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = spawn(command)?;
     let deadline = Instant::now() + limit;
     let finished = collect(&mut child, deadline);
@@ -120,6 +134,16 @@ mod tests {
     fn more_than_a_pipe_holds() {
         let ran = sh("head -c 200000 /dev/zero | tr '\\0' x").unwrap();
         assert_eq!(ran.stdout.len(), 200_000);
+    }
+
+    #[test]
+    fn input_larger_than_a_pipe_whether_it_is_read_or_not() {
+        let input = vec![b'x'; 300_000];
+        let count = run_with(Command::new("wc").arg("-c"), &input, Duration::from_secs(5)).unwrap();
+        assert_eq!(count.first_line(), "300000");
+        assert!(
+            run_with(&mut Command::new("true"), &input, Duration::from_secs(5)).unwrap().status.success()
+        );
     }
 
     #[test]

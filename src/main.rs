@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sandbar::cli::{Cli, host_local};
+use sandbar::cni;
 
 fn main() -> ExitCode {
-    if let Some(code) = host_local::answer_to_name() {
+    if let Some(code) = host_local::answer_to_name().or_else(cni::answer_to_name) {
         return ExitCode::from(code);
     }
     match Cli::parse().verb.run() {

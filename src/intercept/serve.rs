@@ -98,12 +98,11 @@ impl Tracer {
             return self.resume(tid, 0);
         };
         let last = text.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-        let opens_fuse = last == "fuse" && !self.faults_may_wait;
+        let may_serve = faults::could_serve(last) && !self.faults_may_wait;
         let about_type =
             matches!(call.syscall.kind, Kind::Statfs(_)) && self.active.matcher.has_filesystems();
         let unclear = matches!(last, "." | "..");
-        if text.is_empty() || !(about_type || opens_fuse || unclear || self.active.matcher.could_match(last))
-        {
+        if text.is_empty() || !(about_type || may_serve || unclear || self.active.matcher.could_match(last)) {
             return self.resume(tid, 0);
         }
         let base = match call.syscall.dirfd.map(|_| call.arg(call.syscall.dirfd) as i32) {
@@ -119,8 +118,8 @@ impl Tracer {
             _ => Bounds::None,
         };
         let Some(resolved) = path::resolve(tid, base, text, bounds) else { return self.resume(tid, 0) };
-        if opens_fuse && faults::serves(&resolved) {
-            self.expect_waiting_faults(tid, "/dev/fuse");
+        if may_serve && faults::serves(&resolved) {
+            self.expect_waiting_faults(tid, &resolved);
         }
         match self.active.matcher.lookup(&resolved) {
             Some(rule) => self.apply(tid, regs, call, rule, text, &resolved, how),

@@ -8,6 +8,7 @@ import (
 
 	"sandbar.dev/hack/k3s/internal/bundle"
 	"sandbar.dev/hack/k3s/internal/cli"
+	"sandbar.dev/hack/k3s/internal/component"
 	"sandbar.dev/hack/k3s/internal/kubectl"
 )
 
@@ -23,6 +24,8 @@ func main() {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
+	case component.KubeletName:
+		os.Exit(component.KubeletMain())
 	default:
 		cli.Main(os.Args)
 	}

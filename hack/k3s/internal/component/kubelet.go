@@ -3,40 +3,71 @@ package component
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
 	"time"
 
+	"k8s.io/component-base/cli"
 	"k8s.io/kubernetes/cmd/kubelet/app"
 )
 
-// patience is how long kubelet's end by a signal may precede that of the server.
-const patience = 2 * time.Second
+const (
+	// KubeletName is the program name by which our own program is kubelet.
+	KubeletName = "kubelet"
+	// kubeletStop is how long kubelet may take to end when it is told to.
+	kubeletStop = 4 * time.Second
+)
 
-// Kubelet is kubelet with its flags. Here alone upstream's command is used: what merges its
-// flags with its configuration files is private to it. The signal handler that it installs
-// is the only one of its kind in the process, and stops it along with us.
+// Kubelet is kubelet with its flags: our own program once more, as a child. In one process with
+// the controller-manager upstream's CSI plugin would be shared by both, and whoever starts last
+// says on which node it is; kubelet then ends with "Failed to initialize CSINode".
 type Kubelet struct{ args []string }
 
 // NewKubelet keeps the flags; kubelet itself reads them when it runs.
 func NewKubelet(args []string) *Kubelet { return &Kubelet{args} }
 
-// Run runs until the process is told to stop. It then ends by itself, and may be faster than
-// the one who is to tell us.
+// Run runs until the context ends.
 func (k *Kubelet) Run(ctx context.Context) error {
-	command := app.NewKubeletCommand(ctx)
-	command.SetArgs(k.args)
-	command.SilenceErrors = true
-	done := make(chan error, 1)
-	go func() { done <- command.ExecuteContext(ctx) }()
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(self)
+	cmd.Args = append([]string{KubeletName}, k.args...)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started, done := make(chan error), make(chan error, 1)
+	go func() {
+		// The death signal is bound to the thread that forks.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			done <- cmd.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
+		return fmt.Errorf("starting kubelet: %w", err)
+	}
 	select {
 	case err := <-done:
-		if err == nil {
-			select {
-			case <-ctx.Done():
-			case <-time.After(patience):
-			}
-		}
 		return err
 	case <-ctx.Done():
-		return nil
 	}
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-done:
+	case <-time.After(kubeletStop):
+		_ = cmd.Process.Kill()
+	}
+	return nil
+}
+
+// KubeletMain is what the child runs: upstream's own command. Returns the exit code.
+func KubeletMain() int {
+	return cli.Run(app.NewKubeletCommand(context.Background()))
 }

@@ -1,0 +1,80 @@
+//! ADD: a lease, a link, a way out, host ports. If a step fails, all of them are taken back.
+
+use std::path::Path;
+
+use super::call::Call;
+use super::config::Config;
+use super::egress;
+use super::error::CniError;
+use super::ipam::Ipam;
+use super::netns::Netns;
+use super::plug::{self, Plug};
+use super::ports;
+use super::remove;
+use super::result::{Interface, Outcome};
+use super::state::{Attachment, Id, Store};
+
+/// Attaches the pod. An attachment that is complete and in order is answered again as it is.
+pub fn add(call: &Call, config: &Config, ipam: &Ipam<'_>, store: &Store) -> Result<Outcome, CniError> {
+    let id =
+        Id { network: config.name.clone(), container: call.container.clone(), ifname: call.ifname.clone() };
+    let path = call.netns.as_deref().unwrap_or(Path::new(""));
+    let (node, pod) = (Netns::own()?, Netns::open(path)?);
+    if node.is(&pod) {
+        return Err(CniError::Attachment(format!("{} is the node's own network namespace", path.display())));
+    }
+    let mut socket = plug::open()?;
+    let plug = Plug { id: &id, bridge: &config.bridge, mtu: None, node: &node, pod: &pod };
+    if let Some(before) = store.attachment(&id)? {
+        if let Some(outcome) = before.outcome.as_ref().filter(|_| before.netns == path)
+            && plug::difference(&plug, &mut socket, outcome)?.is_none()
+        {
+            return Ok(outcome.clone());
+        }
+        // Half of it, from a call that was killed, or of an earlier life of the namespace.
+        remove::attachment(&before, Some(&pod), &mut socket, ipam, store)?;
+    }
+    if plug.taken()? {
+        return Err(CniError::Attachment(format!("the pod has a link named {} already", id.ifname)));
+    }
+    let mut attachment = Attachment { id: id.clone(), netns: path.to_owned(), ..Attachment::default() };
+    store.save(&attachment)?;
+    let built = build(config, ipam, store, &plug, &mut socket, &mut attachment);
+    match built {
+        Ok(outcome) => Ok(outcome),
+        Err(error) => {
+            if let Err(left) = remove::attachment(&attachment, Some(&pod), &mut socket, ipam, store) {
+                eprintln!("sandbar-cni: after a failure something is left: {left}");
+            }
+            Err(error)
+        }
+    }
+}
+
+fn build(
+    config: &Config,
+    ipam: &Ipam<'_>,
+    store: &Store,
+    plug: &Plug<'_>,
+    socket: &mut super::netlink::Netlink,
+    attachment: &mut Attachment,
+) -> Result<Outcome, CniError> {
+    let netns = attachment.netns.display().to_string();
+    let mut outcome = ipam.add(plug.id, &netns)?;
+    let up = egress::uplink(socket, config)?;
+    let mtu = plug::mtu(config.mtu, up.as_ref().map(|(link, _)| link.mtu));
+    let bridge = plug::ensure_bridge(socket, &config.bridge, &plug::gateways(&outcome), mtu)?;
+    let (host_end, pod_end) = Plug { mtu, ..*plug }.make(socket, &bridge, &outcome)?;
+    egress::ensure(config, store, up.as_ref(), &outcome)?;
+    ports::open(config, store, socket, &outcome, attachment)?;
+
+    outcome.routes = outcome.all_routes();
+    for ip in &mut outcome.ips {
+        ip.interface = Some(2);
+    }
+    let bridge = Interface { name: bridge.name, mac: bridge.mac, sandbox: None };
+    outcome.interfaces = vec![bridge, host_end, Interface { sandbox: Some(netns), ..pod_end }];
+    attachment.outcome = Some(outcome.clone());
+    store.save(attachment)?;
+    Ok(outcome)
+}

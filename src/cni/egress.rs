@@ -1,0 +1,141 @@
+//! How pods reach what lies outside the node: which ways there are, which one this kernel has, and setting it up.
+//!
+//! A further way (one in user space, for kernels without a nat table) is a further variant here: found by [`probe`], set up by
+//! [`ensure`], written down like the others.
+
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::config::{Config, Wanted};
+use super::error::CniError;
+use super::iptables::Iptables;
+use super::links::Link;
+use super::netlink::Netlink;
+use super::result::Outcome;
+use super::rules::{self, Choice, Rule};
+use super::state::Store;
+
+const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+
+/// The way out of a network.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(tag = "way", rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Egress {
+    /// The kernel puts the node's address in the place of the pod's: one set of rules for all pods.
+    Snat { iptables: PathBuf, rules: Vec<Rule> },
+    /// There is none, for this reason.
+    None { reason: String },
+}
+
+/// What leads outside: the interface and the node's address on it.
+pub fn uplink(node: &mut Netlink, config: &Config) -> Result<Option<(Link, Ipv4Addr)>, CniError> {
+    let failed = || CniError::network("read the node's routes and addresses");
+    let links = node.links().map_err(failed())?;
+    let link = if config.host_interface.is_empty() {
+        let defaults = node.defaults().map_err(failed())?;
+        defaults.first().and_then(|best| links.iter().find(|link| link.index == best.link))
+    } else {
+        links.iter().find(|link| link.name == config.host_interface)
+    };
+    let Some(link) = link else { return Ok(None) };
+    let addresses = node.addresses(Some(link.index)).map_err(failed())?;
+    let v4 = addresses.iter().find_map(|net| match net {
+        IpNet::V4(net) => Some(net.addr()),
+        IpNet::V6(_) => None,
+    });
+    Ok(v4.map(|address| (link.clone(), address)))
+}
+
+/// Finds a way, sets it up and writes it down. Called for every pod; what is set up already stays.
+pub fn ensure(
+    config: &Config,
+    store: &Store,
+    up: Option<&(Link, Ipv4Addr)>,
+    outcome: &Outcome,
+) -> Result<Egress, CniError> {
+    let before = store.egress(&config.name)?;
+    let found = match config.wanted() {
+        Wanted::None => Err("it is switched off in the network's configuration".to_owned()),
+        Wanted::Auto | Wanted::Snat => probe(up, outcome),
+    };
+    let egress = match found.and_then(|(iptables, choice)| set_up(&iptables, &choice)) {
+        Ok(egress) => egress,
+        Err(reason) if config.wanted() == Wanted::Snat => {
+            return Err(CniError::Rules(format!("pods cannot reach outside: {reason}")));
+        }
+        Err(reason) => Egress::None { reason },
+    };
+    if before.as_ref() != Some(&egress) {
+        if let (Egress::None { reason }, Wanted::Auto) = (&egress, config.wanted()) {
+            eprintln!("sandbar-cni: pods cannot reach outside: {reason}");
+        }
+        if let Some(before) = &before {
+            take_down(before, Some(&egress));
+        }
+        store.save_egress(&config.name, &egress)?;
+    }
+    Ok(egress)
+}
+
+/// Which way this kernel has; else why there is none.
+fn probe(up: Option<&(Link, Ipv4Addr)>, outcome: &Outcome) -> Result<(Iptables, Choice), String> {
+    let (_, subnet, _) = outcome.v4().ok_or("pods have no IPv4 address")?;
+    let (link, address) =
+        up.ok_or("the node has no interface that leads outside, or no IPv4 address on it")?;
+    let iptables = Iptables::find().map_err(|why| format!("no nat table ({why})"))?;
+    Ok((iptables, rules::way_out(subnet, &link.name, *address)))
+}
+
+fn set_up(iptables: &Iptables, choice: &Choice) -> Result<Egress, String> {
+    forward().map_err(|error| format!("cannot write 1 to {FORWARDING}: {error}"))?;
+    let rules = iptables.ensure(choice).map_err(|error| error.to_string())?;
+    Ok(Egress::Snat { iptables: iptables.program().to_owned(), rules })
+}
+
+/// Between interfaces packets pass only if this is on.
+pub fn forward() -> io::Result<()> {
+    match fs::read_to_string(FORWARDING)?.trim() {
+        "1" => Ok(()),
+        _ => fs::write(FORWARDING, "1"),
+    }
+}
+
+/// Removes the rules of a way that is in force no more, but for those that still are.
+fn take_down(before: &Egress, now: Option<&Egress>) {
+    let Egress::Snat { iptables, rules } = before else { return };
+    let kept = match now {
+        Some(Egress::Snat { rules, .. }) => rules.as_slice(),
+        _ => &[],
+    };
+    for rule in rules.iter().filter(|rule| !kept.contains(rule)) {
+        if let Err(error) = Iptables::at(iptables).remove(rule) {
+            eprintln!("sandbar-cni: an old rule stays: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_way_is_written_down_by_name() {
+        let none = Egress::None { reason: "no nat table".into() };
+        assert_eq!(serde_json::to_string(&none).unwrap(), r#"{"way":"none","reason":"no nat table"}"#);
+        let snat = Egress::Snat { iptables: "/sbin/iptables-legacy".into(), rules: vec![] };
+        let text = serde_json::to_string(&snat).unwrap();
+        assert_eq!(serde_json::from_str::<Egress>(&text).unwrap(), snat);
+    }
+
+    #[test]
+    fn without_a_way_out_there_is_a_reason() {
+        let reason = probe(None, &Outcome::default()).unwrap_err();
+        assert!(reason.contains("IPv4"), "{reason}");
+    }
+}

@@ -1,0 +1,115 @@
+//! Host ports: ports of the node that lead to a pod. They need the kernel's nat table.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+
+use super::config::{Config, PortMapping, Protocol};
+use super::egress::forward;
+use super::error::CniError;
+use super::iptables::Iptables;
+use super::netlink::Netlink;
+use super::result::Outcome;
+use super::rules::{Choice, Pod, host_port};
+use super::state::{Attachment, Store};
+
+/// Opens the ports that are asked for, having written down what will have to be removed.
+pub fn open(
+    config: &Config,
+    store: &Store,
+    node: &mut Netlink,
+    outcome: &Outcome,
+    attachment: &mut Attachment,
+) -> Result<(), CniError> {
+    if config.ports().next().is_none() {
+        return Ok(());
+    }
+    let (address, subnet, gateway) =
+        outcome.v4().ok_or_else(|| CniError::Rules("a host port needs a pod with an IPv4 address".into()))?;
+    let addresses = node.addresses(None).map_err(CniError::network("read the node's addresses"))?;
+    let choices = plan(config.ports(), Pod { address, subnet, gateway }, &addresses)?;
+    let iptables = Iptables::find()
+        .map_err(|why| CniError::Rules(format!("host ports need the kernel's nat table: {why}")))?;
+    forward().map_err(CniError::io("let packets pass between interfaces"))?;
+    attachment.iptables = Some(iptables.program().to_owned());
+    attachment.rules = choices.iter().flat_map(Choice::all).cloned().collect();
+    store.save(attachment)?;
+    let mut in_force = Vec::new();
+    for choice in &choices {
+        in_force.extend(iptables.ensure(choice)?);
+    }
+    attachment.rules = in_force;
+    Ok(())
+}
+
+/// Closes the ports of an attachment.
+pub fn close(attachment: &Attachment) -> Result<(), CniError> {
+    let Some(program) = &attachment.iptables else { return Ok(()) };
+    let iptables = Iptables::at(program);
+    attachment.rules.iter().try_for_each(|rule| iptables.remove(rule))
+}
+
+fn plan<'a>(
+    ports: impl Iterator<Item = &'a PortMapping>,
+    pod: Pod,
+    addresses: &[IpNet],
+) -> Result<Vec<Choice>, CniError> {
+    let mut choices = Vec::new();
+    for port in ports {
+        if port.protocol == Protocol::Sctp {
+            return Err(CniError::Rules(format!("host port {}: SCTP is not supported", port.host_port)));
+        }
+        let node = node_addresses(port, addresses)?;
+        choices.extend(host_port(port, pod, &node));
+    }
+    Ok(choices)
+}
+
+/// The addresses that a port is open on. Not the loopback: what comes from there may not leave it.
+fn node_addresses(port: &PortMapping, addresses: &[IpNet]) -> Result<Vec<Ipv4Addr>, CniError> {
+    let own = addresses.iter().filter_map(|net| match net.addr() {
+        IpAddr::V4(address) if !address.is_loopback() => Some(address),
+        _ => None,
+    });
+    match port.host_ip.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) if !address.is_unspecified() => Ok(vec![address]),
+        Ok(IpAddr::V6(address)) if !address.is_unspecified() => {
+            Err(CniError::Rules(format!("host port {}: {address} is no IPv4 address", port.host_port)))
+        }
+        _ => Ok(own.collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(host_ip: &str, protocol: Protocol) -> PortMapping {
+        PortMapping { host_port: 80, container_port: 8080, protocol, host_ip: host_ip.into() }
+    }
+
+    #[test]
+    fn a_port_is_open_on_every_address_but_the_loopback() {
+        let addresses: Vec<IpNet> = ["127.0.0.1/8", "198.18.0.2/24", "fe80::1/64", "10.42.0.1/24"]
+            .map(|text| text.parse().unwrap())
+            .into();
+        let open = |host_ip: &str| node_addresses(&port(host_ip, Protocol::Tcp), &addresses).unwrap();
+        let all: [Ipv4Addr; 2] = ["198.18.0.2".parse().unwrap(), "10.42.0.1".parse().unwrap()];
+        assert_eq!(open(""), all);
+        assert_eq!(open("0.0.0.0"), all);
+        assert_eq!(open("::"), all);
+        assert_eq!(open("198.18.0.2"), ["198.18.0.2".parse::<Ipv4Addr>().unwrap()]);
+        assert!(node_addresses(&port("2001:db8::1", Protocol::Tcp), &addresses).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_said() {
+        let pod = Pod {
+            address: "10.42.0.5".parse().unwrap(),
+            subnet: "10.42.0.0/24".parse().unwrap(),
+            gateway: "10.42.0.1".parse().unwrap(),
+        };
+        let error = plan([port("", Protocol::Sctp)].iter(), pod, &[]).unwrap_err();
+        assert!(error.to_string().contains("SCTP"), "{error}");
+    }
+}

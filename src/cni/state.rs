@@ -1,0 +1,200 @@
+//! What the plugin remembers: one small file per attachment, the way out per network, and the lock that makes calls take turns.
+//!
+//! An attachment is written down before anything is done for it, so that a call that was killed half-way can be undone.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::egress::Egress;
+use super::error::CniError;
+use super::result::Outcome;
+use super::rules::Rule;
+
+/// The node's ends are called this and twelve hexadecimal digits: fifteen in all, as many as a name may have.
+pub const PREFIX: &str = "sbr";
+
+/// What names an attachment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[allow(missing_docs)]
+pub struct Id {
+    pub network: String,
+    pub container: String,
+    pub ifname: String,
+}
+
+impl Id {
+    /// The node's end of the pair: the same each time, so that it is found even where nothing was remembered.
+    pub fn host_link(&self) -> String {
+        // No part can contain a slash.
+        let digest = Sha256::digest(format!("{}/{}/{}", self.network, self.container, self.ifname));
+        let digits: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        format!("{PREFIX}{digits}")
+    }
+}
+
+/// An attachment, begun or complete.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Attachment {
+    /// Whose.
+    #[serde(flatten)]
+    pub id: Id,
+    /// The pod's namespace.
+    pub netns: PathBuf,
+    /// Rules of the host ports, written down before they are set.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+    /// The program that sets them.
+    #[serde(default)]
+    pub iptables: Option<PathBuf>,
+    /// What ADD answered; nothing until it has.
+    #[serde(default)]
+    pub outcome: Option<Outcome>,
+}
+
+/// The remembered state, locked.
+#[derive(Debug)]
+pub struct Store {
+    dir: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl Store {
+    /// Takes the lock in `dir`, waiting at most `limit` for it.
+    pub fn open(dir: &Path, limit: Duration) -> Result<Self, CniError> {
+        let make = DirBuilder::new().recursive(true).mode(0o700).create(dir.join("attachments"));
+        make.map_err(CniError::io(format!("make {}", dir.display())))?;
+        let path = dir.join("lock");
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let mut file = file.map_err(CniError::io(format!("open {}", path.display())))?;
+        let deadline = Instant::now() + limit;
+        loop {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Ok(Self { dir: dir.to_owned(), _lock: lock }),
+                Err((_, Errno::EWOULDBLOCK)) if Instant::now() > deadline => {
+                    return Err(CniError::Busy { path: path.display().to_string() });
+                }
+                Err((again, Errno::EWOULDBLOCK | Errno::EINTR)) => file = again,
+                Err((_, errno)) => {
+                    return Err(CniError::io(format!("lock {}", path.display()))(errno.into()));
+                }
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What is known of an attachment.
+    pub fn attachment(&self, id: &Id) -> Result<Option<Attachment>, CniError> {
+        let found: Option<Attachment> = self.read(&self.file_of(id))?;
+        Ok(found.filter(|attachment| attachment.id == *id))
+    }
+
+    /// All attachments, of every network.
+    pub fn attachments(&self) -> Result<Vec<Attachment>, CniError> {
+        let dir = self.dir.join("attachments");
+        let listed = fs::read_dir(&dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+        let listed = listed.map_err(CniError::io(format!("list {}", dir.display())))?;
+        let mut found = Vec::new();
+        for entry in listed.iter().filter(|entry| entry.path().extension().is_some_and(|end| end == "json")) {
+            found.extend(self.read(&entry.path())?);
+        }
+        Ok(found)
+    }
+
+    /// Writes an attachment down.
+    pub fn save(&self, attachment: &Attachment) -> Result<(), CniError> {
+        self.write(&self.file_of(&attachment.id), attachment)
+    }
+
+    /// Forgets one; one that is not known is fine.
+    pub fn forget(&self, id: &Id) -> Result<(), CniError> {
+        let path = self.file_of(id);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(CniError::io(format!("remove {}", path.display()))(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The way out of a network, as it was found last.
+    pub fn egress(&self, network: &str) -> Result<Option<Egress>, CniError> {
+        self.read(&self.egress_file(network))
+    }
+
+    /// Writes the way out down.
+    pub fn save_egress(&self, network: &str, egress: &Egress) -> Result<(), CniError> {
+        self.write(&self.egress_file(network), egress)
+    }
+
+    fn file_of(&self, id: &Id) -> PathBuf {
+        self.dir.join("attachments").join(id.host_link()).with_extension("json")
+    }
+
+    fn egress_file(&self, network: &str) -> PathBuf {
+        self.dir.join(format!("egress-{network}.json"))
+    }
+
+    /// Files are replaced whole, so one that cannot be read was not written by us: as good as none.
+    fn read<T: DeserializeOwned>(&self, path: &Path) -> Result<Option<T>, CniError> {
+        match fs::read(path) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(CniError::io(format!("read {}", path.display()))(error)),
+        }
+    }
+
+    fn write(&self, path: &Path, value: &impl Serialize) -> Result<(), CniError> {
+        let fresh = path.with_extension("new");
+        let bytes = serde_json::to_vec(value).map_err(|error| CniError::Decode(error.to_string()))?;
+        let written = fs::write(&fresh, bytes).and_then(|()| fs::rename(&fresh, path));
+        written.map_err(CniError::io(format!("write {}", path.display())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(container: &str) -> Id {
+        Id { network: "pods".into(), container: container.into(), ifname: "eth0".into() }
+    }
+
+    #[test]
+    fn a_link_name_is_short_and_always_the_same() {
+        assert_eq!(id("a").host_link(), id("a").host_link());
+        assert_ne!(id("a").host_link(), id("b").host_link());
+        assert_eq!(id("a").host_link().len(), 15);
+    }
+
+    #[test]
+    fn what_is_saved_is_found_until_it_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Duration::ZERO).unwrap();
+        let begun = Attachment { id: id("a"), netns: "/n".into(), ..Attachment::default() };
+        store.save(&begun).unwrap();
+        assert_eq!(store.attachment(&id("a")).unwrap(), Some(begun.clone()));
+        assert_eq!(store.attachments().unwrap(), [begun]);
+        store.forget(&id("a")).unwrap();
+        store.forget(&id("a")).unwrap();
+        assert_eq!(store.attachment(&id("a")).unwrap(), None);
+    }
+
+    #[test]
+    fn calls_take_turns() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = Store::open(dir.path(), Duration::ZERO).unwrap();
+        let refused = Store::open(dir.path(), Duration::from_millis(30)).unwrap_err();
+        assert_eq!(refused.code(), 11);
+        drop(held);
+        Store::open(dir.path(), Duration::ZERO).unwrap();
+    }
+}
