@@ -24,7 +24,7 @@ pub fn add(call: &Call, config: &Config, ipam: &Ipam<'_>, store: &Store) -> Resu
         return Err(CniError::Attachment(format!("{} is the node's own network namespace", path.display())));
     }
     let mut socket = plug::open()?;
-    let plug = Plug { id: &id, bridge: &config.bridge, mtu: None, node: &node, pod: &pod };
+    let plug = Plug { id: &id, mtu: None, node: &node, pod: &pod };
     if let Some(before) = store.attachment(&id)? {
         if let Some(outcome) = before.outcome.as_ref().filter(|_| before.netns == path)
             && plug::difference(&plug, &mut socket, outcome)?.is_none()
@@ -60,20 +60,20 @@ fn build(
     attachment: &mut Attachment,
 ) -> Result<Outcome, CniError> {
     let netns = attachment.netns.display().to_string();
-    let mut outcome = ipam.add(plug.id, &netns)?;
+    let leased = ipam.add(plug.id, &netns)?;
+    let mut outcome = leased.single();
     let up = egress::uplink(socket, config)?;
     let mtu = plug::mtu(config.mtu, up.as_ref().map(|(link, _)| link.mtu));
-    let bridge = plug::ensure_bridge(socket, &config.bridge, &plug::gateways(&outcome), mtu)?;
-    let (host_end, pod_end) = Plug { mtu, ..*plug }.make(socket, &bridge, &outcome)?;
-    egress::ensure(config, store, up.as_ref(), &outcome)?;
+    let (host_end, pod_end) = Plug { mtu, ..*plug }.make(socket, &outcome)?;
+    egress::forward()?;
+    egress::ensure(config, store, up.as_ref(), &leased)?;
     ports::open(config, store, socket, &outcome, attachment)?;
 
     outcome.routes = outcome.all_routes();
     for ip in &mut outcome.ips {
-        ip.interface = Some(2);
+        ip.interface = Some(1);
     }
-    let bridge = Interface { name: bridge.name, mac: bridge.mac, sandbox: None };
-    outcome.interfaces = vec![bridge, host_end, Interface { sandbox: Some(netns), ..pod_end }];
+    outcome.interfaces = vec![host_end, Interface { sandbox: Some(netns), ..pod_end }];
     attachment.outcome = Some(outcome.clone());
     store.save(attachment)?;
     Ok(outcome)

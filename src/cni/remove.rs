@@ -10,7 +10,7 @@ use super::netlink::Netlink;
 use super::netns::Netns;
 use super::plug;
 use super::ports;
-use super::state::{Attachment, Id, PREFIX, Store};
+use super::state::{self, Attachment, Id, Store};
 
 /// DEL. What is unknown, or gone already, is fine.
 pub fn del(call: &Call, config: &Config, ipam: &Ipam<'_>, store: &Store) -> Result<(), CniError> {
@@ -91,7 +91,7 @@ pub fn gc(config: &Config, ipam: &Ipam<'_>, store: &Store) -> Result<(), CniErro
         .chain(store.attachments()?.into_iter().map(|known| known.id))
         .map(|id| id.host_link())
         .collect();
-    first.and(stray_links(&mut node, config, &kept))
+    first.and(stray_links(&mut node, &state::prefix(&config.name), &kept))
 }
 
 /// Whose leases the real host-local holds: it has no GC of its own. A file per address names the container and the interface.
@@ -111,16 +111,12 @@ fn lease(network: &str, text: &str) -> Option<Id> {
     Some(Id { network: network.to_owned(), container, ifname: lines.next()?.to_owned() })
 }
 
-/// Removes our links on this network's bridge that nobody remembers.
-fn stray_links(node: &mut Netlink, config: &Config, kept: &[String]) -> Result<(), CniError> {
+/// Removes this network's links that nobody remembers.
+fn stray_links(node: &mut Netlink, prefix: &str, kept: &[String]) -> Result<(), CniError> {
     let failed = || CniError::network("remove links that belong to nobody");
     let links = node.links().map_err(failed())?;
-    let Some(bridge) = links.iter().find(|link| link.name == config.bridge) else { return Ok(()) };
-    let ours = |name: &str| name.len() == 15 && name.starts_with(PREFIX);
-    for link in links.iter().filter(|link| ours(&link.name) && link.master == Some(bridge.index)) {
-        if !kept.contains(&link.name) {
-            node.remove(&link.name).map_err(failed())?;
-        }
+    for link in links.iter().filter(|link| link.name.starts_with(prefix) && !kept.contains(&link.name)) {
+        node.remove(&link.name).map_err(failed())?;
     }
     Ok(())
 }

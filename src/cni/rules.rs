@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{PortMapping, Protocol};
 
-/// One rule of the nat table.
+/// One rule of the nat table, worded as `iptables -S` words it, so that it is found there.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Rule {
     /// The chain that it is in.
@@ -37,7 +37,6 @@ impl Choice {
 #[allow(missing_docs)]
 pub struct Pod {
     pub address: Ipv4Addr,
-    pub subnet: Ipv4Net,
     pub gateway: Ipv4Addr,
 }
 
@@ -54,31 +53,28 @@ pub fn way_out(subnet: Ipv4Net, link: &str, address: Ipv4Addr) -> Choice {
 }
 
 /// A host port, for each of the node's addresses: without them what a pod sends to that port of anyone would come here too.
-pub fn host_port(port: &PortMapping, pod: Pod, node: &[Ipv4Addr]) -> Vec<Choice> {
+pub fn host_port(port: &PortMapping, pod: Pod, node: &[Ipv4Addr]) -> Vec<Rule> {
     let name = match port.protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
         Protocol::Sctp => "sctp",
     };
-    let (from, to, address) = (port.host_port, port.container_port, pod.address);
-    let mut choices = Vec::new();
+    let (from, to, address, gateway) = (port.host_port, port.container_port, pod.address, pod.gateway);
+    let mut rules = Vec::new();
     for own in node {
         for chain in ["PREROUTING", "OUTPUT"] {
-            let spec =
-                format!("-d {own}/32 -p {name} --dport {from} -j DNAT --to-destination {address}:{to}");
-            choices.push(Choice { preferred: rule(chain, &spec), otherwise: vec![] });
+            let spec = format!(
+                "-d {own}/32 -p {name} -m {name} --dport {from} -j DNAT --to-destination {address}:{to}"
+            );
+            rules.push(rule(chain, &spec));
         }
     }
-    // A pod of the same subnet would be answered directly, by an address that it did not ask.
-    let back = |state: &str| {
-        let (subnet, gateway) = (pod.subnet, pod.gateway);
-        let spec = format!(
-            "-s {subnet} -d {address}/32 -p {name} --dport {to} {state} -j SNAT --to-source {gateway}"
-        );
-        rule("POSTROUTING", &spec)
-    };
-    choices.push(Choice { preferred: back("-m conntrack --ctstate DNAT"), otherwise: vec![back("")] });
-    choices
+    // The pod itself would get what it sent with its own address as the sender's.
+    let spec = format!(
+        "-s {address}/32 -d {address}/32 -p {name} -m {name} --dport {to} -j SNAT --to-source {gateway}"
+    );
+    rules.push(rule("POSTROUTING", &spec));
+    rules
 }
 
 #[cfg(test)]
@@ -110,27 +106,15 @@ mod tests {
             protocol: Protocol::Udp,
             host_ip: String::new(),
         };
-        let pod = Pod {
-            address: "10.42.0.5".parse().unwrap(),
-            subnet: "10.42.0.0/24".parse().unwrap(),
-            gateway: "10.42.0.1".parse().unwrap(),
-        };
-        let choices = host_port(&port, pod, &["198.18.0.2".parse().unwrap()]);
-        let first: Vec<_> = choices.iter().map(|choice| shown(&choice.preferred)).collect();
+        let pod = Pod { address: "10.42.0.5".parse().unwrap(), gateway: "10.42.0.1".parse().unwrap() };
+        let rules = host_port(&port, pod, &["198.18.0.2".parse().unwrap()]);
         assert_eq!(
-            first,
+            rules.iter().map(shown).collect::<Vec<_>>(),
             [
-                "PREROUTING -d 198.18.0.2/32 -p udp --dport 8080 -j DNAT --to-destination 10.42.0.5:80",
-                "OUTPUT -d 198.18.0.2/32 -p udp --dport 8080 -j DNAT --to-destination 10.42.0.5:80",
-                "POSTROUTING -s 10.42.0.0/24 -d 10.42.0.5/32 -p udp --dport 80 -m conntrack --ctstate DNAT -j SNAT --to-source 10.42.0.1",
+                "PREROUTING -d 198.18.0.2/32 -p udp -m udp --dport 8080 -j DNAT --to-destination 10.42.0.5:80",
+                "OUTPUT -d 198.18.0.2/32 -p udp -m udp --dport 8080 -j DNAT --to-destination 10.42.0.5:80",
+                "POSTROUTING -s 10.42.0.5/32 -d 10.42.0.5/32 -p udp -m udp --dport 80 -j SNAT --to-source 10.42.0.1",
             ]
-        );
-        // gVisor knows none of these words.
-        let last = choices.last().unwrap().otherwise.iter().map(shown).collect::<Vec<_>>();
-        assert!(
-            !last.iter().any(|text| ["comment", "conntrack", "!", "MASQUERADE"]
-                .iter()
-                .any(|word| text.contains(word)))
         );
     }
 }

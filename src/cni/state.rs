@@ -19,8 +19,14 @@ use super::error::CniError;
 use super::result::Outcome;
 use super::rules::Rule;
 
-/// The node's ends are called this and twelve hexadecimal digits: fifteen in all, as many as a name may have.
-pub const PREFIX: &str = "sbr";
+/// How the node's ends of a network begin. With eight more digits they are fifteen characters, as long as a name may be.
+pub fn prefix(network: &str) -> String {
+    format!("sbr{}", digits(network, 2))
+}
+
+fn digits(text: &str, bytes: usize) -> String {
+    Sha256::digest(text).iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
+}
 
 /// What names an attachment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -34,10 +40,8 @@ pub struct Id {
 impl Id {
     /// The node's end of the pair: the same each time, so that it is found even where nothing was remembered.
     pub fn host_link(&self) -> String {
-        // No part can contain a slash.
-        let digest = Sha256::digest(format!("{}/{}/{}", self.network, self.container, self.ifname));
-        let digits: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        format!("{PREFIX}{digits}")
+        // A container's id cannot contain a slash.
+        format!("{}{}", prefix(&self.network), digits(&format!("{}/{}", self.container, self.ifname), 4))
     }
 }
 
