@@ -27,18 +27,23 @@ pub struct Iptables {
 }
 
 impl Iptables {
-    /// Finds one by asking each for its nat table; if there is none, says what the last one said.
+    /// Finds one by asking each for its nat table; if there is none, says what each of them said.
     pub fn find() -> Result<Self, String> {
-        let mut why = format!("{} is not on PATH", PROGRAMS[0]);
-        for program in PROGRAMS.iter().filter_map(|name| find_program(name)) {
+        let mut why = Vec::new();
+        for name in PROGRAMS {
+            let Some(program) = find_program(name) else {
+                why.push(format!("{name} is not on PATH"));
+                continue;
+            };
             let found = Self::at(&program);
             match found.run(&["-S", "POSTROUTING"]) {
                 Ok(ran) if ran.status.success() => return Ok(found),
-                Ok(ran) => why = format!("{}: {}", program.display(), ran.last_line()),
-                Err(error) => why = error.to_string(),
+                // The first line says what is wrong; what follows is advice.
+                Ok(ran) => why.push(format!("{name}: {}", ran.first_line())),
+                Err(error) => why.push(error.to_string()),
             }
         }
-        Err(why)
+        Err(why.join("; "))
     }
 
     /// A program that was found before.
@@ -58,26 +63,27 @@ impl Iptables {
         Ok(rules.iter().filter(|rule| !listing.contains(rule)).collect())
     }
 
-    /// Puts rules in force; those that are already are left.
+    /// Puts rules in force, after the others of their chain; those that are already are left.
     pub fn ensure(&self, rules: &[Rule]) -> Result<(), CniError> {
         self.missing(rules)?.into_iter().try_for_each(|rule| self.change(&["-A", &rule.chain], &rule.spec))
     }
 
-    /// Puts the preferred rule in force, or those that serve in its place.
+    /// The same, before the others.
+    pub fn ensure_first(&self, rules: &[Rule]) -> Result<(), CniError> {
+        self.missing(rules)?.into_iter().try_for_each(|rule| self.change(&["-I", &rule.chain], &rule.spec))
+    }
+
+    /// Puts the preferred rules in force, or those that serve in their place.
     pub fn ensure_either(&self, choice: &Choice) -> Result<Vec<Rule>, CniError> {
-        let preferred = vec![choice.preferred.clone()];
-        if self.missing(&preferred)?.is_empty() {
-            return Ok(preferred);
+        for rules in [&choice.preferred, &choice.otherwise] {
+            if self.missing(rules)?.is_empty() {
+                return Ok(rules.clone());
+            }
         }
-        if self.missing(&choice.otherwise)?.is_empty() {
-            return Ok(choice.otherwise.clone());
-        }
-        match self.ensure(&preferred) {
-            Ok(()) => Ok(preferred),
-            Err(first) => match self.ensure(&choice.otherwise) {
-                Ok(()) => Ok(choice.otherwise.clone()),
-                Err(then) => Err(CniError::Rules(format!("{first}; then: {then}"))),
-            },
+        let Err(first) = self.ensure(&choice.preferred) else { return Ok(choice.preferred.clone()) };
+        match self.ensure(&choice.otherwise) {
+            Ok(()) => Ok(choice.otherwise.clone()),
+            Err(then) => Err(CniError::Rules(format!("{first}; then: {then}"))),
         }
     }
 

@@ -9,7 +9,7 @@ use super::error::CniError;
 use super::iptables::Iptables;
 use super::netlink::Netlink;
 use super::result::Outcome;
-use super::rules::{Pod, Rule, host_port};
+use super::rules::{Pod, Rule, host_port, to_itself};
 use super::state::{Attachment, Store};
 
 /// Opens the ports that are asked for, having written down what will have to be removed.
@@ -26,13 +26,15 @@ pub fn open(
     let (address, _, gateway) =
         outcome.v4().ok_or_else(|| CniError::Rules("a host port needs a pod with an IPv4 address".into()))?;
     let addresses = node.addresses(None).map_err(CniError::network("read the node's addresses"))?;
-    let rules = plan(config.ports(), Pod { address, gateway }, &addresses)?;
+    let pod = Pod { address, gateway };
+    let (rules, itself) = (plan(config.ports(), pod, &addresses)?, to_itself(pod));
     let iptables = Iptables::find()
         .map_err(|why| CniError::Rules(format!("host ports need the kernel's nat table: {why}")))?;
     attachment.iptables = Some(iptables.program().to_owned());
-    attachment.rules.clone_from(&rules);
+    attachment.rules = [rules.as_slice(), &itself].concat();
     store.save(attachment)?;
-    iptables.ensure(&rules)
+    iptables.ensure(&rules)?;
+    iptables.ensure_first(&itself)
 }
 
 /// Closes the ports of an attachment.

@@ -17,19 +17,12 @@ pub struct Rule {
     pub spec: Vec<String>,
 }
 
-/// A rule, and those that serve in its place where the kernel does not know all of its words.
+/// Rules, and those that serve in their place where the kernel does not know all of their words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Choice {
-    pub preferred: Rule,
+    pub preferred: Vec<Rule>,
     pub otherwise: Vec<Rule>,
-}
-
-impl Choice {
-    /// Every rule that may come of it.
-    pub fn all(&self) -> impl Iterator<Item = &Rule> {
-        std::iter::once(&self.preferred).chain(&self.otherwise)
-    }
 }
 
 /// The pod at whose ports rules aim.
@@ -44,12 +37,17 @@ fn rule(chain: &str, spec: &str) -> Rule {
     Rule { chain: chain.to_owned(), spec: spec.split_whitespace().map(str::to_owned).collect() }
 }
 
-/// What leaves by `link` gets the node's address. One for all pods.
+/// What leaves by `link` gets the node's address. One set for all pods. What stays among them is taken out first: a gVisor of
+/// early 2025 does not look at `-o` there.
 pub fn way_out(subnet: Ipv4Net, link: &str, address: Ipv4Addr) -> Choice {
-    let out = |protocol: &str| {
-        rule("POSTROUTING", &format!("-s {subnet} -o {link} {protocol} -j SNAT --to-source {address}"))
+    let out = |protocols: &[&str]| {
+        let stays = rule("POSTROUTING", &format!("-s {subnet} -d {subnet} -j ACCEPT"));
+        let leaves = protocols.iter().map(|protocol| {
+            rule("POSTROUTING", &format!("-s {subnet} -o {link} {protocol} -j SNAT --to-source {address}"))
+        });
+        std::iter::once(stays).chain(leaves).collect()
     };
-    Choice { preferred: out(""), otherwise: vec![out("-p tcp"), out("-p udp")] }
+    Choice { preferred: out(&[""]), otherwise: out(&["-p tcp", "-p udp"]) }
 }
 
 /// A host port, for each of the node's addresses: without them what a pod sends to that port of anyone would come here too.
@@ -59,7 +57,7 @@ pub fn host_port(port: &PortMapping, pod: Pod, node: &[Ipv4Addr]) -> Vec<Rule> {
         Protocol::Udp => "udp",
         Protocol::Sctp => "sctp",
     };
-    let (from, to, address, gateway) = (port.host_port, port.container_port, pod.address, pod.gateway);
+    let (from, to, address) = (port.host_port, port.container_port, pod.address);
     let mut rules = Vec::new();
     for own in node {
         for chain in ["PREROUTING", "OUTPUT"] {
@@ -69,12 +67,18 @@ pub fn host_port(port: &PortMapping, pod: Pod, node: &[Ipv4Addr]) -> Vec<Rule> {
             rules.push(rule(chain, &spec));
         }
     }
-    // The pod itself would get what it sent with its own address as the sender's.
-    let spec = format!(
-        "-s {address}/32 -d {address}/32 -p {name} -m {name} --dport {to} -j SNAT --to-source {gateway}"
-    );
-    rules.push(rule("POSTROUTING", &spec));
     rules
+}
+
+/// Lets a pod reach itself by its host ports: it would get what it sent with its own address as the sender's. To come before
+/// the rules of the way out, which take what stays among pods out.
+pub fn to_itself(pod: Pod) -> Vec<Rule> {
+    let Pod { address, gateway } = pod;
+    let one = |name: &&str| {
+        let spec = format!("-s {address}/32 -d {address}/32 -p {name} -j SNAT --to-source {gateway}");
+        rule("POSTROUTING", &spec)
+    };
+    ["tcp", "udp"].iter().map(one).collect()
 }
 
 #[cfg(test)]
@@ -89,9 +93,16 @@ mod tests {
     fn the_way_out() {
         let choice = way_out("10.42.0.0/24".parse().unwrap(), "eth0", "198.18.0.2".parse().unwrap());
         assert_eq!(
-            choice.all().map(shown).collect::<Vec<_>>(),
+            choice.preferred.iter().map(shown).collect::<Vec<_>>(),
             [
+                "POSTROUTING -s 10.42.0.0/24 -d 10.42.0.0/24 -j ACCEPT",
                 "POSTROUTING -s 10.42.0.0/24 -o eth0 -j SNAT --to-source 198.18.0.2",
+            ]
+        );
+        assert_eq!(
+            choice.otherwise.iter().map(shown).collect::<Vec<_>>(),
+            [
+                "POSTROUTING -s 10.42.0.0/24 -d 10.42.0.0/24 -j ACCEPT",
                 "POSTROUTING -s 10.42.0.0/24 -o eth0 -p tcp -j SNAT --to-source 198.18.0.2",
                 "POSTROUTING -s 10.42.0.0/24 -o eth0 -p udp -j SNAT --to-source 198.18.0.2",
             ]
@@ -113,8 +124,9 @@ mod tests {
             [
                 "PREROUTING -d 198.18.0.2/32 -p udp -m udp --dport 8080 -j DNAT --to-destination 10.42.0.5:80",
                 "OUTPUT -d 198.18.0.2/32 -p udp -m udp --dport 8080 -j DNAT --to-destination 10.42.0.5:80",
-                "POSTROUTING -s 10.42.0.5/32 -d 10.42.0.5/32 -p udp -m udp --dport 80 -j SNAT --to-source 10.42.0.1",
             ]
         );
+        let itself = "POSTROUTING -s 10.42.0.5/32 -d 10.42.0.5/32 -p tcp -j SNAT --to-source 10.42.0.1";
+        assert_eq!(shown(&to_itself(pod)[0]), itself);
     }
 }
