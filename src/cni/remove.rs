@@ -1,6 +1,7 @@
 //! DEL and GC: everything of an attachment removed, whatever of it exists.
 
 use std::fs;
+use std::path::Path;
 
 use super::call::Call;
 use super::config::Config;
@@ -20,7 +21,7 @@ pub fn del(call: &Call, config: &Config, ipam: &Ipam<'_>, store: &Store) -> Resu
     match store.attachment(&id)? {
         Some(known) => {
             let path = call.netns.as_deref().unwrap_or(&known.netns);
-            let pod = pod(path)?;
+            let pod = pod(path);
             attachment(&known, pod.as_ref(), &mut node, ipam, store)
         }
         // Not by its name in the pod, where it may be somebody else's.
@@ -32,11 +33,8 @@ pub fn del(call: &Call, config: &Config, ipam: &Ipam<'_>, store: &Store) -> Resu
 }
 
 /// The pod's namespace, if it exists and is not the node's.
-fn pod(path: &std::path::Path) -> Result<Option<Netns>, CniError> {
-    match Netns::open(path) {
-        Ok(pod) => Ok(Some(pod).filter(|pod| Netns::own().is_ok_and(|own| !own.is(pod)))),
-        Err(_) => Ok(None),
-    }
+fn pod(path: &Path) -> Option<Netns> {
+    Netns::open(path).ok().filter(|pod| Netns::own().is_ok_and(|own| !own.is(pod)))
 }
 
 /// Removes one that is known, and forgets it when nothing of it is left. All steps are tried; the first failure is told.
@@ -72,7 +70,7 @@ pub fn gc(config: &Config, ipam: &Ipam<'_>, store: &Store) -> Result<(), CniErro
     let mut first = Ok(());
     for known in store.attachments()? {
         if known.id.network == config.name && !wanted(&known.id) {
-            let pod = pod(&known.netns)?;
+            let pod = pod(&known.netns);
             first = first.and(attachment(&known, pod.as_ref(), &mut node, ipam, store));
         }
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, fcntl};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -82,7 +82,12 @@ impl Store {
         let deadline = Instant::now() + limit;
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => return Ok(Self { dir: dir.to_owned(), _lock: lock }),
+                Ok(lock) => {
+                    // What we start inherits it: if we are killed, the next call waits for host-local to have ended too.
+                    let inherit = fcntl(&*lock, FcntlArg::F_SETFD(FdFlag::empty()));
+                    inherit.map_err(|errno| CniError::io("hand the lock on")(errno.into()))?;
+                    return Ok(Self { dir: dir.to_owned(), _lock: lock });
+                }
                 Err((_, Errno::EWOULDBLOCK)) if Instant::now() > deadline => {
                     return Err(CniError::Busy { path: path.display().to_string() });
                 }
