@@ -126,6 +126,8 @@ impl Store {
     /// Forgets one; one that is not known is fine.
     pub fn forget(&self, id: &Id) -> Result<(), CniError> {
         let path = self.file_of(id);
+        // What a call that was killed while writing has left.
+        let _ = fs::remove_file(path.with_extension("new"));
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(CniError::io(format!("remove {}", path.display()))(error))

@@ -6,7 +6,7 @@ use std::{fs, thread};
 use serde_json::{Value, json};
 
 use super::node::{GATEWAY, Node, address, answer, sh};
-use super::talk::{ask_from, datagrams, serve};
+use super::talk::{ask_by_datagram, ask_from, datagrams, serve};
 
 type Case = fn(&Node);
 
@@ -58,6 +58,8 @@ fn egress(node: &Node) {
     if node.has_nat {
         let seen = ask_from(Some("a"), node.outside.0, node.outside.1, "who").unwrap();
         assert_eq!(seen, node.address.to_string());
+        let seen = ask_by_datagram(Some("a"), node.outside.0, node.outside.1).unwrap();
+        assert_eq!(seen, node.address.to_string());
         node.del("a");
         return;
     }
@@ -71,7 +73,8 @@ fn egress(node: &Node) {
 fn host_port(node: &Node) {
     node.pod("a");
     let mapping = ports(&json!([
-        {"hostPort": 8080, "containerPort": 80, "protocol": "TCP"}, {"hostPort": 8081, "containerPort": 80}
+        {"hostPort": 8080, "containerPort": 80, "protocol": "TCP"}, {"hostPort": 8081, "containerPort": 80},
+        {"hostPort": 8080, "containerPort": 80, "protocol": "udp"}
     ]));
     if !node.has_nat {
         let refused = node.add("a", &mapping).unwrap_err();
@@ -93,6 +96,8 @@ fn host_port(node: &Node) {
         ask_from(None, node.address, port, "who").unwrap();
         ask_from(Some("b"), GATEWAY, port, "who").unwrap();
     }
+    assert_eq!(ask_by_datagram(Some("b"), node.address, 8080).unwrap(), b.to_string());
+    ask_by_datagram(None, node.address, 8080).unwrap();
     // Somebody else's port of that number stays theirs.
     serve(Some("b"), (b, 8080).into());
     assert_eq!(ask_from(Some("a"), b, 8080, "who").unwrap(), a.to_string());
