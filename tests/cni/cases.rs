@@ -1,5 +1,6 @@
 //! What the plugin must do, case by case, in any of the places.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 use std::{fs, thread};
 
@@ -11,13 +12,14 @@ use super::talk::{ask_by_datagram, ask_from, datagrams, serve};
 type Case = fn(&Node);
 
 /// All of them.
-pub const CASES: [(&str, Case); 16] = [
+pub const CASES: [(&str, Case); 17] = [
     ("pods talk with each other and with their node", pods_talk),
     ("a pod reaches outside with its node's address", egress),
     ("a host port answers everybody", host_port),
     ("eight at once", eight_at_once),
     ("killed half-way, then DEL and ADD", killed_then_deleted),
     ("killed half-way, then ADD", killed_then_added),
+    ("the host-local of a killed ADD is waited for", slow_lease),
     ("ADD again is the same, and repairs", add_again),
     ("a failed ADD leaves nothing", failed_add),
     ("a link of somebody else is left alone", foreign_link),
@@ -162,6 +164,23 @@ fn killed_then_added(node: &Node) {
         works(node);
         node.assert_nothing_is_left();
     }
+}
+
+fn slow_lease(node: &Node) {
+    node.pod("a");
+    let slow = tempfile::tempdir().unwrap();
+    let wrapper = slow.path().join("host-local");
+    let real = node.plugins.join("host-local");
+    fs::write(&wrapper, format!("#!/bin/sh\nsleep 1.5\nexec {}\n", real.display())).unwrap();
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut call = node.start("ADD", "a", &json!({ "path": slow.path() }));
+    thread::sleep(Duration::from_millis(700));
+    call.kill().unwrap();
+    call.wait().unwrap();
+    node.del("a");
+    // A lease that it made after that would be there by now.
+    thread::sleep(Duration::from_millis(1500));
+    node.assert_nothing_is_left();
 }
 
 fn works(node: &Node) {

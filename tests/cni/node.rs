@@ -29,7 +29,8 @@ pub struct Node {
     /// The node's own address.
     pub address: Ipv4Addr,
     dir: tempfile::TempDir,
-    plugins: PathBuf,
+    /// The directory of host-local.
+    pub plugins: PathBuf,
     before: Vec<String>,
 }
 
