@@ -10,6 +10,7 @@
 //! | [`doctor`] | probes of the environment |
 //! | [`exit`] | exit codes and failures |
 //! | [`fetch`] | downloads, verified and resumed |
+//! | [`image`] | container images as archives |
 //! | [`intercept`] | the tracer and its answers |
 //! | [`k3s`] | the k3s command: found or fetched |
 //! | [`rules`] | rules, matching, the shared tables |
@@ -25,6 +26,7 @@ pub mod controller;
 pub mod doctor;
 pub mod exit;
 pub mod fetch;
+pub mod image;
 pub mod intercept;
 pub mod k3s;
 pub mod rules;

@@ -181,7 +181,6 @@ fn memory_of(machine: &Machine, components: &[&str]) -> u64 {
 #[test]
 fn what_cannot_work_is_refused_with_reason_code_and_hint() {
     let machine = Machine::new();
-    assert!(machine.error(5, &["up", "--mode", "node"]).contains("later release"));
     assert!(machine.error(1, &["up", "--k3s", "/no/such/k3s"]).contains("/no/such/k3s"));
     assert!(machine.error(2, &["up", "--timeout", "soon"]).contains("not a duration"));
     assert!(machine.error(1, &["up", "--", "agent"]).contains("not a flag"));

@@ -1,10 +1,11 @@
 //! `make bench`: sandbar against no interception and against PTRACE_SYSCALL on everything, alternated in one run.
 //!
-//! Prints one JSON document on stdout and a Markdown table on stderr. Options: `--rounds N`, `--cluster-rounds N`.
+//! Prints one JSON document on stdout and a Markdown table on stderr. Options: `--rounds N`, `--cluster-rounds N`, `--effect-rounds N`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cluster;
+mod effect;
 mod lookup;
 mod micro;
 mod stats;
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use effect::Effect;
 use stats::{Summary, ratios, summarise};
 use variant::Variant;
 
@@ -25,6 +27,9 @@ fn main() {
     if args.iter().any(|arg| arg == "--guest") {
         return micro::guest();
     }
+    if args.iter().any(|arg| arg == "--reader") {
+        return effect::guest();
+    }
     let option = |name: &str, default: usize| {
         let at = args.iter().position(|arg| arg == name);
         at.and_then(|at| args.get(at + 1)).and_then(|value| value.parse().ok()).unwrap_or(default)
@@ -32,11 +37,18 @@ fn main() {
     let config = write_config();
     let mut rounds = Rounds::new();
     micro_rounds(option("--rounds", 9), &config, &mut rounds);
-    match std::env::var_os("SANDBAR_K3S") {
-        Some(k3s) => cluster_rounds(option("--cluster-rounds", 5), Path::new(&k3s), &config, &mut rounds),
-        None => eprintln!("SANDBAR_K3S is not set: the cluster is not measured"),
-    }
-    report(&rounds, &lookup::measure());
+    let effect = match std::env::var_os("SANDBAR_K3S") {
+        Some(k3s) => {
+            cluster_rounds(option("--cluster-rounds", 5), Path::new(&k3s), &config, &mut rounds);
+            eprintln!("apply to effect");
+            Some(effect::measure(Path::new(&k3s), option("--effect-rounds", 20)).unwrap())
+        }
+        None => {
+            eprintln!("SANDBAR_K3S is not set: the cluster is not measured");
+            None
+        }
+    };
+    report(&rounds, &lookup::measure(), effect.as_ref());
 }
 
 fn write_config() -> PathBuf {
@@ -76,7 +88,7 @@ fn record(rounds: &mut Rounds, measure: String, variant: Variant, figure: f64) {
     rounds.entry((measure, variant.name())).or_default().push(figure);
 }
 
-fn report(rounds: &Rounds, lookups: &[(usize, f64)]) {
+fn report(rounds: &Rounds, lookups: &[(usize, f64)], effect: Option<&Effect>) {
     let measures: std::collections::BTreeSet<&String> = rounds.keys().map(|(measure, _)| measure).collect();
     let mut document = Vec::new();
     eprintln!(
@@ -102,7 +114,14 @@ fn report(rounds: &Rounds, lookups: &[(usize, f64)]) {
     }
     eprintln!("\n| rules | ns per lookup |\n|---|---|");
     lookups.iter().for_each(|(count, time)| eprintln!("| {count} | {time:.0} |"));
-    println!("{}", serde_json::json!({"measures": document, "lookup": lookups}));
+    if let Some(Effect { apply, seen }) = effect {
+        eprintln!("\n| from the start of `kubectl apply` | ms (95 %) | least to most |\n|---|---|---|");
+        for (what, figure) in [("kubectl has ended", apply), ("a running process reads the new value", seen)]
+        {
+            eprintln!("| {what} | {} | {:.0} to {:.0} |", interval(figure), figure.minimum, figure.maximum);
+        }
+    }
+    println!("{}", serde_json::json!({"measures": document, "lookup": lookups, "applyToEffect": effect}));
 }
 
 fn interval(summary: &Summary) -> String {

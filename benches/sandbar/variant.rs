@@ -47,6 +47,7 @@ pub fn order(round: usize) -> [Variant; 3] {
     order
 }
 
-fn sandbar() -> PathBuf {
+/// The sandbar that is measured.
+pub fn sandbar() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_sandbar"))
 }

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::status::SandboxConfigStatus;
-use crate::rules::model::{Access, FilesystemType, Interception, RestartPolicy};
+use crate::rules::model::{Access, FilesystemType, Interception, Remedy, RestartPolicy};
 
 /// What processes of the cluster see of the kernel, and how k3s is started. Several objects merge, rule by rule and
 /// setting by setting.
@@ -80,6 +80,9 @@ pub struct SandboxConfigSpec {
     /// How k3s is started. A change restarts it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub k3s: Option<K3sSpec>,
+    /// What sandbar does beside rules and flags about what a sandbox lacks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedies: Option<RemediesSpec>,
 }
 
 /// A file whose content is given.
@@ -164,6 +167,16 @@ pub struct NetworkSpec {
     pub cni: Option<Cni>,
 }
 
+/// Remedies, each of them on unless it is turned off here.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RemediesSpec {
+    /// Those that are turned off. The list of the object with the highest priority is taken whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub disabled: Option<Vec<Remedy>>,
+}
+
 /// How k3s is started. What is left out keeps k3s's default, or what another object says.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -175,7 +188,7 @@ pub struct K3sSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshotter: Option<Snapshotter>,
     /// Further flags, as they stand on k3s's command line; any but those that move its data, datastore or kubeconfig.
-    /// The list of the object with the highest priority is taken whole.
+    /// The lists of several objects merge flag by flag; `--flag=false` takes a switch of another object back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 2048)))]
     #[x_kube(
@@ -190,6 +203,10 @@ pub struct K3sSpec {
         )
     )]
     pub extra_args: Option<Vec<String>>,
+    /// TOML that is merged over the configuration that k3s makes for containerd (its `config-v3.toml.d`); for a node only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 65_536))]
+    pub containerd_config: Option<String>,
     /// Whether a changed setting restarts k3s by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_policy: Option<RestartPolicy>,

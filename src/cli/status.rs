@@ -164,6 +164,13 @@ fn details(status: &Status, colour: bool, lines: &mut Vec<String>) {
         };
         lines.push(output::table(&k3s.arg_sources.iter().map(row).collect::<Vec<_>>()));
     }
+    if !status.remedies.is_empty() {
+        lines.push("remedies:".to_owned());
+        let row = |one: &crate::rules::observed::ObservedRemedy| {
+            vec![format!("  {}", one.name), one.state.clone(), one.detail.clone()]
+        };
+        lines.push(output::table(&status.remedies.iter().map(row).collect::<Vec<_>>()));
+    }
     let recent = &status.events[status.events.len().saturating_sub(5)..];
     if !recent.is_empty() {
         lines.push("recent events:".to_owned());

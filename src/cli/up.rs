@@ -72,7 +72,6 @@ impl Start {
     pub fn options(self, k3s_flags: Vec<String>) -> Result<Options, Failure> {
         let asked = self.asked(k3s_flags)?;
         preflight::root()?;
-        preflight::mode(asked.mode)?;
         doctor::preflight(match asked.mode {
             Mode::ControlPlane => doctor::Mode::ControlPlane,
             Mode::Node => doctor::Mode::Node,

@@ -6,9 +6,10 @@ use kube::ResourceExt;
 
 use crate::api::convert;
 use crate::api::v1alpha1::{K3sSpec, SandboxConfig};
+use crate::k3s::args::{self, Overridden};
 use crate::rules::matcher::Matcher;
 use crate::rules::model::{
-    Action, DesiredDocument, Interception, K3sSettings, NetworkSettings, RestartPolicy, Rule, Sourced,
+    Action, DesiredDocument, Interception, K3sSettings, NetworkSettings, Remedy, RestartPolicy, Rule, Sourced,
 };
 
 /// A part of one object that another one overrides.
@@ -51,6 +52,7 @@ pub fn desired<'a>(
         k3s: settings.k3s(&mut conflicts),
         interception: settings.interception(&mut conflicts),
         network: settings.network(&mut conflicts),
+        remedies_off: settings.remedies_off(&mut conflicts),
         rules: rules(ranked.into_iter().flat_map(|(_, rules)| rules).collect(), &mut conflicts),
     };
     conflicts.sort();
@@ -136,11 +138,32 @@ impl Settings<'_> {
                 conflicts,
                 k3s(|k3s| k3s.snapshotter.map(|snapshotter| snapshotter.as_str().to_owned())),
             ),
-            extra_args: self.first("k3s.extraArgs", conflicts, k3s(|k3s| k3s.extra_args.clone())),
+            extra_args: self.extra_args(conflicts),
+            containerd_config: self.first(
+                "k3s.containerdConfig",
+                conflicts,
+                k3s(|k3s| k3s.containerd_config.clone()),
+            ),
             restart_policy: self
                 .first("k3s.restartPolicy", conflicts, k3s(|k3s| k3s.restart_policy))
                 .map_or(RestartPolicy::default(), |set| set.value),
         }
+    }
+
+    /// All lists: they merge flag by flag. One that is no list of flags is refused by the supervisor, with its name.
+    fn extra_args(&self, conflicts: &mut Vec<Conflict>) -> Vec<Sourced<Vec<String>>> {
+        let list = |config: &&SandboxConfig| {
+            let value = config.spec.k3s.as_ref()?.extra_args.clone()?;
+            Some(Sourced { value, source: config.name_any() })
+        };
+        let lists: Vec<_> = self.ranked.iter().filter_map(list).collect();
+        let (_, overridden) = args::merge(&lists).unwrap_or_default();
+        conflicts.extend(overridden.into_iter().map(|Overridden { flag, loser, winner }| Conflict {
+            loser,
+            winner,
+            about: format!("k3s.extraArgs {flag}"),
+        }));
+        lists
     }
 
     fn interception(&self, conflicts: &mut Vec<Conflict>) -> Interception {
@@ -152,6 +175,11 @@ impl Settings<'_> {
         let cni =
             |config: &SandboxConfig| config.spec.network.as_ref()?.cni.map(|cni| cni.as_str().to_owned());
         NetworkSettings { cni: self.first("network.cni", conflicts, cni) }
+    }
+
+    fn remedies_off(&self, conflicts: &mut Vec<Conflict>) -> Vec<Remedy> {
+        let disabled = |config: &SandboxConfig| config.spec.remedies.as_ref()?.disabled.clone();
+        self.first("remedies.disabled", conflicts, disabled).map_or_else(Vec::new, |set| set.value)
     }
 }
 
@@ -229,8 +257,8 @@ mod tests {
     fn settings_merge_one_by_one() {
         let (document, conflicts) = desired(
             &configs(
-                "metadata: {name: profile}\nspec: {priority: -100, interception: Trace, k3s: {flannelBackend: none, snapshotter: native}}\n---\n\
-                 metadata: {name: mine}\nspec: {k3s: {snapshotter: overlayfs, extraArgs: [--debug]}, network: {cni: bridge}}",
+                "metadata: {name: profile}\nspec: {priority: -100, interception: Trace, k3s: {flannelBackend: none, snapshotter: native, extraArgs: [--v=2, --x]}}\n---\n\
+                 metadata: {name: mine}\nspec: {k3s: {snapshotter: overlayfs, extraArgs: [--v=4]}, network: {cni: bridge}}",
             ),
             &BTreeMap::new(),
         );
@@ -238,10 +266,13 @@ mod tests {
             |value: &str, source: &str| Some(Sourced { value: value.to_owned(), source: source.into() });
         assert_eq!(document.k3s.flannel_backend, sourced("none", "profile"));
         assert_eq!(document.k3s.snapshotter, sourced("overlayfs", "mine"));
-        assert_eq!(document.k3s.extra_args.map(|args| args.value), Some(vec!["--debug".to_owned()]));
+        let sources: Vec<_> = document.k3s.extra_args.iter().map(|list| list.source.as_str()).collect();
+        assert_eq!(sources, ["mine", "profile"]);
         assert_eq!(document.network.cni, sourced("bridge", "mine"));
         assert_eq!(document.interception, Interception::Trace);
-        assert_eq!(conflicts, [conflict("profile", "mine", "k3s.snapshotter")]);
+        let expected =
+            ["k3s.extraArgs --v", "k3s.snapshotter"].map(|about| conflict("profile", "mine", about));
+        assert_eq!(conflicts, expected);
     }
 
     #[test]

@@ -165,12 +165,13 @@ pub fn blamed(view: &View<'_>) -> Vec<String> {
 
 /// The objects that set anything about k3s, each once.
 pub fn setters(settings: &K3sSettings) -> Vec<String> {
-    let mut sources: Vec<String> = [&settings.flannel_backend, &settings.snapshotter]
-        .into_iter()
-        .flatten()
-        .map(|set| set.source.clone())
-        .chain(settings.extra_args.as_ref().map(|set| set.source.clone()))
-        .collect();
+    let mut sources: Vec<String> =
+        [&settings.flannel_backend, &settings.snapshotter, &settings.containerd_config]
+            .into_iter()
+            .flatten()
+            .map(|set| set.source.clone())
+            .chain(settings.extra_args.iter().map(|set| set.source.clone()))
+            .collect();
     sources.sort();
     sources.dedup();
     sources
@@ -228,7 +229,7 @@ mod tests {
         DesiredDocument {
             rules: vec![Rule { source: "mine".into(), action }],
             k3s: K3sSettings {
-                extra_args: Some(extra),
+                extra_args: vec![extra],
                 flannel_backend: Some(flannel),
                 ..Default::default()
             },

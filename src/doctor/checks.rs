@@ -11,7 +11,6 @@ mod tools;
 
 use super::abilities::Tried;
 use super::report::{Category, Check, Findings, Mode};
-use crate::supervisor::{flags, preflight};
 
 pub use kernel::interception;
 pub use privileges::root;
@@ -29,16 +28,7 @@ pub fn all(found: &Findings) -> Vec<Category> {
         Category { name: "network", checks: network::all(found) },
         Category { name: "files that Kubernetes needs", checks: files::all(&found.files) },
         Category { name: "tools", checks: tools::all(&found.tools) },
-        Category { name: "sandbar", checks: vec![node_mode()] },
     ]
-}
-
-/// Whether this release runs nodes at all, as `up` answers it.
-fn node_mode() -> Check {
-    match preflight::mode(flags::Mode::Node) {
-        Ok(()) => Check::good("node-mode", "this release runs control planes and nodes"),
-        Err(failure) => Check::blocking(Mode::Node, "node-mode", failure.message),
-    }
 }
 
 /// `good` if it works, else `bad` with the reason.

@@ -36,6 +36,8 @@ pub enum Breaks {
 pub enum Remedy {
     /// A rule can supply it: the built-in profile's if it has one, else one of the user's.
     Rule,
+    /// containerd is told in the built-in profile not to ask for it, by this switch.
+    Containerd(&'static str),
     /// A k3s flag or setting.
     Setting(&'static str),
     /// The one who needs it does without, and this is what is lost.
@@ -80,7 +82,7 @@ const fn look(op: Op, path: &'static str, by: &'static str, breaks: Breaks, reme
 }
 
 use Breaks::{Little, Node, Pods};
-use Remedy::{Nothing, Rule, Setting, Tolerated};
+use Remedy::{Containerd, Nothing, Rule, Setting, Tolerated};
 
 const KUBELET: &str = "kubelet";
 const CADVISOR: &str = "kubelet (cAdvisor)";
@@ -162,8 +164,18 @@ pub const TABLE: &[Need] = &[
     look(Op::Link, "/proc/self/ns/net", "CNI, containerd", Pods, Nothing("pods need network namespaces")),
     // containerd and runc; runc reads these again inside the container, after pivot_root.
     read("/proc/sys/kernel/cap_last_cap", "containerd, runc", Pods, Rule),
-    read("/proc/sys/net/ipv4/ip_unprivileged_port_start", "runc (pods with their own network)", Pods, Rule),
-    read("/proc/sys/net/ipv4/ping_group_range", "runc (pods with their own network)", Pods, Rule),
+    read(
+        "/proc/sys/net/ipv4/ip_unprivileged_port_start",
+        "runc (pods with their own network)",
+        Pods,
+        Containerd("enable_unprivileged_ports"),
+    ),
+    read(
+        "/proc/sys/net/ipv4/ping_group_range",
+        "runc (pods with their own network)",
+        Pods,
+        Containerd("enable_unprivileged_icmp"),
+    ),
     look(Op::Link, "/proc/self/ns/mnt", RUNC, Pods, Nothing("containers need mount namespaces")),
     look(Op::Link, "/proc/self/ns/pid", RUNC, Pods, Nothing("containers need pid namespaces")),
     look(

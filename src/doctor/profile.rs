@@ -1,6 +1,8 @@
 //! What the built-in profile does about a missing file, looked up in the profile itself so that the report cannot promise
 //! what the binary does not hold.
 
+use kube::ResourceExt;
+
 use super::needs::Remedy;
 use crate::api::convert;
 use crate::api::profiles::{Environment, builtin};
@@ -12,6 +14,8 @@ use crate::rules::model::{Action, Rule, Target};
 pub struct Profile {
     rules: Vec<Rule>,
     matcher: Matcher,
+    /// Name and containerd configuration of those that have one.
+    containerd: Vec<(String, String)>,
 }
 
 impl Profile {
@@ -26,7 +30,13 @@ impl Profile {
         let configs = builtin(environment).unwrap_or_default();
         let rules: Vec<Rule> =
             configs.iter().filter_map(|config| convert::rules(config).ok()).flatten().collect();
-        Self { matcher: Matcher::compile(&rules), rules }
+        let containerd = configs
+            .iter()
+            .filter_map(|config| {
+                Some((config.name_any(), config.spec.k3s.as_ref()?.containerd_config.clone()?))
+            })
+            .collect();
+        Self { matcher: Matcher::compile(&rules), rules, containerd }
     }
 
     /// What is done about `path`, for people, and whether that meets the need.
@@ -36,6 +46,13 @@ impl Profile {
                 Some(rule) => (describe(rule), true),
                 None => ("nothing by itself; a SandboxConfig can supply the file".to_owned(), false),
             },
+            Remedy::Containerd(switch) => {
+                let off = format!("{switch} = false");
+                match self.containerd.iter().find(|(_, text)| text.contains(&off)) {
+                    Some((name, _)) => (format!("containerd gets {off} from {name}"), true),
+                    None => ("nothing by itself; see spec.k3s.containerdConfig".to_owned(), false),
+                }
+            }
             Remedy::Setting(setting) => (setting.to_owned(), true),
             Remedy::Tolerated(lost) => (format!("not needed: {lost}"), true),
             Remedy::Nothing(why) => (format!("nothing: {why}"), false),
@@ -66,6 +83,11 @@ mod tests {
         let remedy = |path| profile.remedy(Remedy::Rule, path).0;
         assert_eq!(remedy("/proc/sys/kernel/panic"), "fake file with \"10\" in profile-gvisor");
         assert_eq!(remedy("/dev/kmsg"), "redirect to /dev/null in profile-gvisor");
+        let ports = profile.remedy(Remedy::Containerd("enable_unprivileged_ports"), "/x");
+        assert_eq!(
+            ports,
+            ("containerd gets enable_unprivileged_ports = false from profile-gvisor".into(), true)
+        );
         let usage = "/sys/fs/cgroup/cpuacct/cpuacct.usage_percpu";
         assert_eq!(remedy(usage), "redirect to its real sibling cpuacct.usage in profile-gvisor");
     }

@@ -48,9 +48,22 @@ pub fn serves(link: &str) -> bool {
     link == "/dev/fuse" || link == "anon_inode:[userfaultfd]" || link.starts_with("/dev/nbd")
 }
 
+/// Whether a path that ends so could be one that [`serves`]: a look at the last segment is cheap, resolving is not.
+pub fn could_serve(last: &str) -> bool {
+    last == "fuse" || last.starts_with("nbd")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_device_that_serves_faults_is_worth_a_look() {
+        for link in ["/dev/fuse", "/dev/nbd0", "/dev/nbd15p1"] {
+            assert!(serves(link) && could_serve(link.rsplit('/').next().unwrap()), "{link}");
+        }
+        assert!(!could_serve("null") && !serves("/home/nbd"));
+    }
 
     #[test]
     fn only_what_the_kernel_serves_from_memory_is_trusted() {

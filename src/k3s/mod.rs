@@ -1,5 +1,6 @@
 //! The k3s command: found (`--k3s`, `SANDBAR_K3S`, PATH, cache) or fetched, always with the version it reports.
 
+pub mod args;
 mod error;
 pub mod places;
 pub mod release;

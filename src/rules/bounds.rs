@@ -48,11 +48,10 @@ pub fn check(document: &DesiredDocument) -> Result<(), Refusal> {
         return Err(Refusal::TooManyRules { count: document.rules.len() });
     }
     document.rules.iter().try_for_each(check_rule)?;
-    let Some(extra) = &document.k3s.extra_args else { return Ok(()) };
-    match reserved_flag(&extra.value) {
+    document.k3s.extra_args.iter().try_for_each(|extra| match reserved_flag(&extra.value) {
         Some(flag) => Err(Refusal::ReservedFlag { flag: flag.to_owned(), source_name: extra.source.clone() }),
         None => Ok(()),
-    }
+    })
 }
 
 /// The first of `args` that sandbar keeps for itself.

@@ -16,6 +16,9 @@ pub struct DesiredDocument {
     /// Settings of the pod network.
     #[serde(default)]
     pub network: NetworkSettings,
+    /// Remedies that are turned off.
+    #[serde(default)]
+    pub remedies_off: Vec<Remedy>,
 }
 
 /// One rule and the SandboxConfig that it came from.
@@ -124,10 +127,46 @@ pub struct K3sSettings {
     pub flannel_backend: Option<Sourced<String>>,
     /// `--snapshotter`.
     pub snapshotter: Option<Sourced<String>>,
-    /// Further flags, as they stand on the command line.
-    pub extra_args: Option<Sourced<Vec<String>>>,
+    /// Further flags, as they stand on the command line; the list of the highest precedence first.
+    pub extra_args: Vec<Sourced<Vec<String>>>,
+    /// TOML that is merged over containerd's configuration.
+    #[serde(default)]
+    pub containerd_config: Option<Sourced<String>>,
     /// Whether a changed setting restarts k3s by itself.
     pub restart_policy: RestartPolicy,
+}
+
+/// What the supervisor does on a node about what a sandbox lacks, beside rules and flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Remedy {
+    /// k3s gets a mount namespace of its own whose mounts are shared with its containers; it ends with the supervisor.
+    PrivateMounts,
+    /// The root of a procfs has the inode number by which runc knows it.
+    ProcfsRoot,
+    /// `spec.k3s.containerdConfig` is merged over the configuration that k3s makes for containerd.
+    ContainerdConfig,
+    /// The pause image is supplied, so that the first pod needs no registry.
+    PauseImage,
+    /// CNI plugins and configuration of the pod network, as real files.
+    PodNetwork,
+}
+
+impl Remedy {
+    /// All of them, in the order in which they are applied.
+    pub const ALL: [Self; 5] =
+        [Self::PrivateMounts, Self::ProcfsRoot, Self::ContainerdConfig, Self::PauseImage, Self::PodNetwork];
+
+    /// As it is written in a SandboxConfig and in status.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PrivateMounts => "private-mounts",
+            Self::ProcfsRoot => "procfs-root",
+            Self::ContainerdConfig => "containerd-config",
+            Self::PauseImage => "pause-image",
+            Self::PodNetwork => "pod-network",
+        }
+    }
 }
 
 /// Settings of the pod network; `None` leaves the choice to the supervisor.

@@ -82,8 +82,21 @@ pub struct ObservedDocument {
     pub interceptor: InterceptorState,
     /// The controller process.
     pub controller: ControllerState,
+    /// What was done about what a node lacks here.
+    pub remedies: Vec<ObservedRemedy>,
     /// Restarts, rollbacks and refusals, newest last, at most 64.
     pub events: Vec<SupervisorEvent>,
+}
+
+/// What became of a remedy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedRemedy {
+    /// As in `spec.remedies.disabled`.
+    pub name: String,
+    /// `Applied`, `NotNeeded`, `Waiting`, `Off` or `Failed`.
+    pub state: String,
+    /// What was done, or why not.
+    pub detail: String,
 }
 
 /// A generation that was not taken.
@@ -126,6 +139,8 @@ pub struct K3sState {
     pub restarts: u64,
     /// RFC 3339.
     pub started_at: Option<String>,
+    /// What the node says that it lacks, while the API server is ready already.
+    pub waiting_for: Option<String>,
     /// How it last ended, with its own error.
     pub last_error: Option<String>,
     /// Settings that wait for `sandbar restart` (restartPolicy Manual).

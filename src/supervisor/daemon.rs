@@ -13,6 +13,7 @@ use nix::sys::signal::{SigSet, Signal};
 use super::control::{Options, Running};
 use super::controller_keeper::ControllerKeeper;
 use super::controller_process::Handover;
+use super::flags::Mode;
 use super::initial::{self, Initial};
 use super::k3s_config::{ConfigFile, Places};
 use super::k3s_process;
@@ -23,6 +24,7 @@ use super::logging;
 use super::paths::{Component, Paths};
 use super::preflight;
 use super::probe::Prober;
+use super::remedies::Remedies;
 use super::server::{self, Service};
 use super::shutdown;
 use super::state::Reporter;
@@ -41,7 +43,6 @@ const AUDIT_BYTES: u64 = 4 << 20;
 /// everything has begun: their end-of-file tells the starter so.
 pub fn run(paths: Paths, options: Options, backend: Backend, detached: bool) -> Result<(), Failure> {
     preflight::root()?;
-    preflight::mode(options.mode)?;
     // As they were given to us, so that what we start gets them so.
     let inherited = Dispositions::current();
     let stop_signals = block_stop_signals()?;
@@ -117,22 +118,28 @@ fn boot(
 ) -> Result<Supervisor, Failure> {
     nix::sys::prctl::set_child_subreaper(true)?;
     let initial = initial::choose(&options, &paths.last_good())?;
+    let config = ConfigFile::load(&options.k3s_flags);
+    let places = Places::of(&options.k3s_flags, &config);
+    let mut remedies = Remedies::new(options.mode, places.data.clone(), paths.cni(), &initial.document);
+    remedies.before_threads();
     let tables = first_generation(&initial.document)?;
     let lifecycle = lifecycle(&options, &initial)?;
     let observed = Observed::open(&tables.observed, true)?;
-    let interceptor =
-        Interceptor::start_restoring(observed.clone(), backend, inherited).map_err(|error| match error {
+    let odd_procfs = remedies.wants_procfs_root();
+    let interceptor = Interceptor::start_restoring(observed.clone(), backend, inherited, odd_procfs)
+        .map_err(|error| match error {
             StartError::Unsupported(_) => {
                 Failure::new(Exit::Unsupported, error.to_string()).hint("sandbar doctor")
             }
             StartError::Thread(_) => Failure::from(error),
         })?;
-    k3s_process::supply_host_local(&paths.bin()).map_err(preflight::failure)?;
+    // A node needs the real one, which k3s brings along.
+    if options.mode == Mode::ControlPlane {
+        k3s_process::supply_host_local(&paths.bin()).map_err(preflight::failure)?;
+    }
     let (events, received) = mpsc::channel();
     let desired_bell = Arc::new(EventFd::new()?);
     let observed_bell = Arc::new(EventFd::new()?);
-    let config = ConfigFile::load(&options.k3s_flags);
-    let places = Places::of(&options.k3s_flags, &config);
     let running = Running {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
@@ -190,6 +197,7 @@ fn boot(
         options,
         data: places.data,
         interceptor,
+        remedies,
         reporter,
         lifecycle,
         prober,
@@ -219,7 +227,7 @@ fn lifecycle(options: &Options, initial: &Initial) -> Result<Lifecycle, Failure>
     let refused = initial.refused.as_ref().map(|saved| {
         let arg = |arg: &String| K3sArg { arg: arg.clone(), source: String::new() };
         let args = saved.args.iter().map(arg).collect();
-        let plan = Plan { generation: saved.generation, settings: K3sSettings::default(), args };
+        let plan = Plan { generation: saved.generation, settings: saved.settings.clone(), args };
         Refused { plan, error: saved.error.clone() }
     });
     Ok(Lifecycle::new(Timing::default(), first, proven, refused))

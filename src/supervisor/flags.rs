@@ -4,6 +4,8 @@
 //! sandbar's defaults. What the mode itself needs is not a default and stands first.
 
 use super::k3s_config::ConfigFile;
+use super::remedies::PAUSE_IMAGE;
+use crate::k3s::args::{Flag, NotAFlag, given, merge, name, overridden, split};
 use crate::rules::model::{K3sSettings, Sourced};
 use crate::rules::observed::K3sArg;
 
@@ -39,10 +41,8 @@ impl Mode {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum FlagError {
-    #[error(
-        "k3s argument {arg:?} from {source_name}: not a flag; sandbar runs `k3s server` itself and takes flags only"
-    )]
-    NotAFlag { arg: String, source_name: String },
+    #[error("{0}")]
+    NotAFlag(#[from] NotAFlag),
     #[error("{flag} is set twice, by {first} and in extraArgs of {second}; drop one of them")]
     Twice { flag: String, first: String, second: String },
     #[error("{field} {value:?} from {source_name}: not one of {known}")]
@@ -53,34 +53,6 @@ pub enum FlagError {
 
 const FLANNEL_BACKENDS: &[&str] = &["none", "host-gw", "vxlan", "wireguard-native"];
 const SNAPSHOTTERS: &[&str] = &["auto", "native", "fuse-overlayfs", "overlayfs"];
-
-/// Flags that k3s takes more than once: a later one adds to an earlier one.
-const REPEATABLE: &[&str] = &[
-    "cluster-cidr",
-    "cluster-dns",
-    "disable",
-    "etcd-arg",
-    "kube-apiserver-arg",
-    "kube-cloud-controller-manager-arg",
-    "kube-controller-manager-arg",
-    "kube-proxy-arg",
-    "kube-scheduler-arg",
-    "kubelet-arg",
-    "node-external-ip",
-    "node-ip",
-    "node-label",
-    "node-taint",
-    "service-cidr",
-    "tls-san",
-];
-
-/// A flag and, if it stands as an argument of its own, its value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Flag {
-    name: String,
-    words: Vec<String>,
-    source: String,
-}
 
 /// The arguments of `k3s`, `server` included.
 pub fn build(
@@ -117,14 +89,6 @@ pub fn plain(args: &[K3sArg]) -> Vec<String> {
     args.iter().map(|arg| arg.arg.clone()).collect()
 }
 
-fn given(flag: &Flag, others: &[Flag]) -> bool {
-    others.iter().any(|other| other.name == flag.name)
-}
-
-fn overridden(flag: &Flag, others: &[Flag]) -> bool {
-    !REPEATABLE.contains(&flag.name.as_str()) && given(flag, others)
-}
-
 /// What a mode cannot be without.
 fn required(mode: Mode) -> Vec<Flag> {
     match mode {
@@ -145,7 +109,8 @@ fn defaults(mode: Mode) -> Vec<Flag> {
             "--disable-network-policy",
             "--disable-helm-controller",
         ]),
-        Mode::Node => Vec::new(),
+        // It is supplied with k3s's images.
+        Mode::Node => ours(&[&format!("--pause-image={PAUSE_IMAGE}")]),
     }
 }
 
@@ -164,16 +129,11 @@ fn configured(settings: &K3sSettings) -> Result<Vec<Flag>, FlagError> {
     if let Some(snapshotter) = settings.snapshotter.as_ref().filter(|chosen| chosen.value != "auto") {
         flags.push(chosen("snapshotter", "--snapshotter", snapshotter, SNAPSHOTTERS)?);
     }
-    let Some(extra) = &settings.extra_args else { return Ok(flags) };
-    let extra = split(&extra.value, &extra.source)?;
-    if let Some(first) = flags.iter().find(|flag| given(flag, &extra)) {
-        let second = extra.iter().find(|flag| flag.name == first.name).map(|flag| flag.source.clone());
-        let flag = format!("--{}", first.name);
-        return Err(FlagError::Twice {
-            flag,
-            first: first.source.clone(),
-            second: second.unwrap_or_default(),
-        });
+    let (extra, _) = merge(&settings.extra_args)?;
+    for flag in &flags {
+        let Some(second) = extra.iter().find(|other| other.name == flag.name) else { continue };
+        let (first, second) = (flag.source.clone(), second.source.clone());
+        return Err(FlagError::Twice { flag: format!("--{}", flag.name), first, second });
     }
     flags.extend(extra);
     Ok(flags)
@@ -191,30 +151,6 @@ fn chosen(
     }
     let words = vec![format!("{flag}={}", wanted.value)];
     Ok(Flag { name: name(flag), words, source: wanted.source.clone() })
-}
-
-/// Groups a command line into flags. `k3s server` takes no positional arguments, so a word without a dash is the value of
-/// the flag before it.
-fn split(args: &[String], source: &str) -> Result<Vec<Flag>, FlagError> {
-    let mut flags: Vec<Flag> = Vec::new();
-    for arg in args {
-        let is_flag = arg.len() > 1 && arg.starts_with('-') && arg != "--";
-        match flags
-            .last_mut()
-            .filter(|last| !is_flag && last.words.len() == 1 && !last.words[0].contains('='))
-        {
-            Some(last) => last.words.push(arg.clone()),
-            None if is_flag => {
-                flags.push(Flag { name: name(arg), words: vec![arg.clone()], source: source.into() })
-            }
-            None => return Err(FlagError::NotAFlag { arg: arg.clone(), source_name: source.into() }),
-        }
-    }
-    Ok(flags)
-}
-
-fn name(arg: &str) -> String {
-    arg.split('=').next().unwrap_or(arg).trim_start_matches('-').to_owned()
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ fn settings(backend: Option<&str>, snapshotter: Option<&str>, extra: &str) -> K3
     K3sSettings {
         flannel_backend: backend.map(text),
         snapshotter: snapshotter.map(text),
-        extra_args: (!extra.is_empty()).then(|| Sourced { value: words(extra), source: "object".into() }),
+        extra_args: vec![Sourced { value: words(extra), source: "object".into() }],
         ..Default::default()
     }
 }

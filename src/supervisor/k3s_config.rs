@@ -72,6 +72,14 @@ impl Places {
     }
 }
 
+/// The name under which k3s registers this machine.
+pub fn node_name(args: &[String], file: &ConfigFile) -> String {
+    let own = || nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
+    let environment = || std::env::var("K3S_NODE_NAME").ok();
+    let named = value_of(args, &["--node-name"]).or_else(environment).or_else(|| file.text("--node-name"));
+    named.unwrap_or_else(own).to_lowercase()
+}
+
 /// The last value given to any of these names, as `--name=value` or `--name value`; one dash is as good as two.
 pub fn value_of(args: &[String], names: &[&str]) -> Option<String> {
     values_of(args, names).pop()

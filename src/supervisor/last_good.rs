@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files::{self, FileError};
 use crate::rules::bounds::{self, Refusal};
-use crate::rules::model::DesiredDocument;
+use crate::rules::model::{DesiredDocument, K3sSettings};
 
 const VERSION: u32 = 1;
 
@@ -27,6 +27,8 @@ pub struct Saved {
 pub struct SavedRefusal {
     pub generation: u64,
     pub args: Vec<String>,
+    #[serde(default)]
+    pub settings: K3sSettings,
     pub error: String,
 }
 

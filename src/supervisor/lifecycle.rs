@@ -29,8 +29,10 @@ pub struct Plan {
 
 impl Plan {
     /// Whether k3s would be started in the same way. Where an argument came from makes no difference.
-    pub fn same_flags(&self, other: &Self) -> bool {
+    pub fn same_start(&self, other: &Self) -> bool {
+        let containerd = |plan: &Self| plan.settings.containerd_config.as_ref().map(|set| set.value.clone());
         self.args.iter().map(|arg| &arg.arg).eq(other.args.iter().map(|arg| &arg.arg))
+            && containerd(self) == containerd(other)
     }
 }
 
@@ -198,16 +200,16 @@ impl Lifecycle {
     }
 
     fn desired(&mut self, now: Duration, plan: Plan, manual: bool, out: &mut Vec<Output>) {
-        if self.refused.as_ref().is_some_and(|refused| refused.plan.same_flags(&plan)) {
+        if self.refused.as_ref().is_some_and(|refused| refused.plan.same_start(&plan)) {
             self.pending = None;
             return;
         }
-        if self.abandoned.is_some() && self.current.same_flags(&plan) {
+        if self.abandoned.is_some() && self.current.same_start(&plan) {
             return;
         }
         self.refused = None;
         let target = self.next.as_mut().unwrap_or(&mut self.current);
-        if target.same_flags(&plan) {
+        if target.same_start(&plan) {
             // Nothing to restart for, but arguments may have got another origin, and the policy may have changed.
             *target = plan;
             self.pending = None;
@@ -349,12 +351,12 @@ impl Lifecycle {
     }
 
     fn on_trial(&self) -> bool {
-        !self.proven.as_ref().is_some_and(|proven| proven.same_flags(&self.current))
+        !self.proven.as_ref().is_some_and(|proven| proven.same_start(&self.current))
     }
 
     /// The plan to fall back to if the current one fails: none once it is proven.
     fn way_back(&self) -> Option<Plan> {
-        let other = self.fallback.as_ref().filter(|fallback| !fallback.same_flags(&self.current));
+        let other = self.fallback.as_ref().filter(|fallback| !fallback.same_start(&self.current));
         other.filter(|_| self.on_trial()).cloned()
     }
 

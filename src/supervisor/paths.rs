@@ -81,6 +81,11 @@ impl Paths {
         self.state.join("bin")
     }
 
+    /// CNI plugins and configuration of the pod network.
+    pub fn cni(&self) -> PathBuf {
+        self.state.join("cni")
+    }
+
     /// Held by the one supervisor; contains its pid.
     pub fn lock(&self) -> PathBuf {
         self.run.join("lock")

@@ -4,7 +4,6 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 
 use super::files;
-use super::flags::Mode;
 use super::k3s_config::{Places, values_of};
 use super::paths::Paths;
 use crate::exit::{Exit, Failure};
@@ -16,17 +15,6 @@ pub fn root() -> Result<(), Failure> {
     }
     let message = "not root: k3s, ptrace of its processes and the supervisor's files need it";
     Err(Failure::new(Exit::Unsupported, message).hint("run this as root, or with sudo"))
-}
-
-/// Checks that the mode can be run by this release.
-pub fn mode(mode: Mode) -> Result<(), Failure> {
-    match mode {
-        Mode::ControlPlane => Ok(()),
-        Mode::Node => {
-            let message = "mode node: a node with pods comes with a later release";
-            Err(Failure::new(Exit::Unsupported, message).hint("sandbar up --mode control-plane"))
-        }
-    }
 }
 
 /// Makes the supervisor's directories and checks that they take what it will write.

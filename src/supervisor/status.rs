@@ -1,10 +1,10 @@
 //! The state of it all in the shape of `sandbar status -o json`, and the one definition of "ready".
 
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::rules::observed::{
-    K3sArg, Observed, ObservedDocument, ObservedRule, RefusedTable, RolledBack, Scalar, SupervisorEvent,
+    K3sArg, Observed, ObservedDocument, ObservedRemedy, ObservedRule, RefusedTable, RolledBack, Scalar,
+    SupervisorEvent,
 };
 use crate::rules::table::TableError;
 
@@ -24,7 +24,7 @@ pub struct Status {
     pub interceptor: Interceptor,
     pub table: Table,
     /// What sandbar does about what this environment lacks.
-    pub remedies: Vec<Value>,
+    pub remedies: Vec<ObservedRemedy>,
     pub events: Vec<SupervisorEvent>,
 }
 
@@ -125,8 +125,9 @@ impl Counters {
 pub fn ready(document: &ObservedDocument, acknowledged: u64) -> Result<(), String> {
     let k3s = &document.k3s;
     if k3s.phase != "Ready" {
-        let why =
-            k3s.last_error.as_ref().map(|error| format!("; it last failed: {error}")).unwrap_or_default();
+        let failed = k3s.last_error.as_ref().map(|error| format!("; it last failed: {error}"));
+        let lacks = k3s.waiting_for.as_ref().map(|lack| format!("; {lack}"));
+        let why = lacks.or(failed).unwrap_or_default();
         return Err(format!("k3s to become ready (now {}{why})", k3s.phase));
     }
     if document.controller.pid.is_none() {
@@ -199,7 +200,7 @@ impl Status {
                 rules: document.rules.iter().map(rule).collect(),
                 error: document.refused.as_ref().map(refused),
             },
-            remedies: Vec::new(),
+            remedies: document.remedies.clone(),
             events: document.events.clone(),
         }
     }

@@ -7,19 +7,22 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
+use k8s_openapi::jiff::Timestamp;
 use nix::sys::signal::Signal;
 
 use super::clock;
 use super::control::Options;
 use super::controller_keeper::ControllerKeeper;
 use super::controller_process::News;
-use super::k3s_config::{ConfigFile, Places};
+use super::flags::Mode;
+use super::k3s_config::{self, ConfigFile, Places};
 use super::k3s_process;
 use super::last_good::{Saved, SavedRefusal};
 use super::lifecycle::{Input, Lifecycle, Output, Phase, Plan};
 use super::paths::Paths;
-use super::probe::{Change, Prober, Target};
+use super::probe::{Change, Level, Prober, Target};
 use super::process::{self, End, Running, SharedLog};
+use super::remedies::Remedies;
 use super::server::Order;
 use super::shutdown;
 use super::state::Reporter;
@@ -56,6 +59,7 @@ pub struct Supervisor {
     /// k3s's data directory.
     pub data: PathBuf,
     pub interceptor: Interceptor,
+    pub remedies: Remedies,
     pub reporter: Reporter,
     pub reader: DesiredReader,
     pub lifecycle: Lifecycle,
@@ -130,16 +134,22 @@ impl Supervisor {
             }
             Event::Order(Order::Down) => self.stop(),
             Event::Order(Order::Restart) => self.restart(),
-            Event::Readiness(Change { run, ready }) if self.is_current(run) => {
-                if ready {
+            Event::Readiness(Change { run, level }) if self.is_current(run) => {
+                // What is wrong with a node may be for a SandboxConfig to put right.
+                if level != Level::Down {
                     self.controller.k3s_ready(self.now());
                 }
-                self.feed(Input::Ready(ready));
+                self.reporter.document.k3s.waiting_for = match &level {
+                    Level::Api(why) => Some(why.clone()),
+                    Level::Down | Level::Ready => None,
+                };
+                self.feed(Input::Ready(level == Level::Ready));
             }
             Event::Readiness(_) => {}
             Event::Version(version) => self.reporter.document.k3s.version = version,
             Event::K3s { run, end } if self.is_current(run) => {
                 self.k3s = None;
+                self.reporter.document.k3s.waiting_for = None;
                 self.prober.set(None);
                 self.feed(Input::Exited { error: k3s_process::explain(&end) });
             }
@@ -169,6 +179,10 @@ impl Supervisor {
         self.feed(Input::Tick);
         if self.stopping {
             return;
+        }
+        if self.lifecycle.phase() == Phase::Starting {
+            let plan = self.lifecycle.current().clone();
+            self.remedies.while_starting(&plan);
         }
         if let Err(error) = self.controller.tick(self.now(), &self.interceptor) {
             self.reporter.event("ControllerNotStarted", error.to_string());
@@ -211,6 +225,8 @@ impl Supervisor {
         let events = self.events.clone();
         // The loop is gone only when nobody wants to know.
         let ended = move |end| drop(events.send(Event::K3s { run, end }));
+        self.remedies.configure(&self.in_force);
+        self.remedies.before_k3s(plan);
         let launch = k3s_process::launch(&self.options.k3s, &plan.args, &self.paths.bin(), &self.paths.run);
         let started = process::start(&self.interceptor, "k3s", launch, &self.k3s_log, run, ended);
         let running = started.map_err(|error| error.to_string())?;
@@ -218,8 +234,10 @@ impl Supervisor {
         self.reporter.document.k3s.started_at = Some(clock::now());
         self.k3s = Some(running);
         let args = flags_of(plan);
-        let port = Places::of(&args, &ConfigFile::load(&args)).port;
-        self.prober.set(Some(Target { run, port }));
+        let file = ConfigFile::load(&args);
+        let node = (self.options.mode == Mode::Node).then(|| k3s_config::node_name(&args, &file));
+        let port = Places::of(&args, &file).port;
+        self.prober.set(Some(Target { run, port, node, since: Timestamp::now() }));
         self.find_version();
         Ok(())
     }
@@ -265,6 +283,7 @@ impl Supervisor {
         let rolled_back = self.lifecycle.refused().map(|refused| SavedRefusal {
             generation: refused.plan.generation,
             args: flags_of(&refused.plan),
+            settings: refused.plan.settings.clone(),
             error: refused.error.clone(),
         });
         if let Err(error) = Saved::new(document, rolled_back).save(&self.paths.last_good()) {
@@ -289,6 +308,7 @@ impl Supervisor {
             error: refused.error.clone(),
         });
         document.controller = self.controller.state();
+        document.remedies = self.remedies.report();
         if let Err(error) = self.reporter.publish() {
             tracing::error!("cannot publish the observed table: {error}");
         }
@@ -346,6 +366,8 @@ fn difference(current: &Plan, pending: &Plan) -> String {
     let (old, new) = (flags_of(current), flags_of(pending));
     let added = new.iter().filter(|flag| !old.contains(flag)).map(|flag| format!("+{flag}"));
     let dropped = old.iter().filter(|flag| !new.contains(flag)).map(|flag| format!("-{flag}"));
-    let changes: Vec<String> = added.chain(dropped).collect();
+    let containerd = |plan: &Plan| plan.settings.containerd_config.as_ref().map(|set| set.value.clone());
+    let retold = (containerd(current) != containerd(pending)).then(|| "another containerdConfig".to_owned());
+    let changes: Vec<String> = added.chain(dropped).chain(retold).collect();
     format!("generation {}: {}", pending.generation, changes.join(" "))
 }

@@ -1,5 +1,5 @@
 // Flags of k3s that the stand-in accepts and does not act on, either because it lacks
-// what they steer (etcd, S3, Helm, the node), or because nothing is left for them to switch
+// what they steer (etcd, S3, Helm), or because nothing is left for them to switch
 // off. Those whose loss could surprise are told in the log.
 package cli
 
@@ -12,9 +12,7 @@ import (
 )
 
 // quiet are flags that ask for what is so anyway: there is nothing to be told.
-var quiet = []string{"disable-kube-proxy", "disable-network-policy", "disable-helm-controller", "disable-etcd",
-	"etcd-disable-snapshots", "disable-default-registry-endpoint", "tls-san-security", "prefer-bundled-bin",
-	"snapshotter", "lb-server-port"}
+var quiet = []string{"disable-helm-controller", "disable-etcd", "etcd-disable-snapshots", "tls-san-security", "lb-server-port"}
 
 func inertFlags() []cli.Flag {
 	var out []cli.Flag
@@ -23,8 +21,7 @@ func inertFlags() []cli.Flag {
 	}
 	for _, name := range []string{"etcd-snapshot-dir", "etcd-s3-endpoint-ca", "etcd-s3-bucket", "etcd-s3-folder",
 		"etcd-s3-proxy", "etcd-s3-config-secret", "etcd-s3-bucket-lookup-type", "cluster-reset-restore-path",
-		"helm-job-image", "default-local-storage-path", "container-runtime-endpoint", "default-runtime",
-		"image-service-endpoint", "flannel-iface", "flannel-conf", "flannel-cni-conf"} {
+		"helm-job-image", "default-local-storage-path", "flannel-iface", "flannel-conf", "flannel-cni-conf"} {
 		str(name, "")
 	}
 	str("servicelb-namespace", "kube-system")
@@ -37,31 +34,20 @@ func inertFlags() []cli.Flag {
 	str("etcd-s3-secret-key", "", "AWS_SECRET_ACCESS_KEY")
 	str("etcd-s3-session-token", "", "AWS_SESSION_TOKEN")
 	str("secrets-encryption-provider", "aescbc")
-	str("system-default-registry", "", env("SYSTEM_DEFAULT_REGISTRY")...)
-	str("image-credential-provider-bin-dir", "/var/lib/rancher/credentialprovider/bin")
-	str("image-credential-provider-config", "/var/lib/rancher/credentialprovider/config.yaml")
-	str("pause-image", "rancher/mirrored-pause:3.6")
-	str("snapshotter", "overlayfs")
-	str("private-registry", "/etc/rancher/k3s/registries.yaml")
-	str("resolv-conf", "", env("RESOLV_CONF")...)
 	str("vpn-auth", "", env("VPN_AUTH")...)
 	str("vpn-auth-file", "", env("VPN_AUTH_FILE")...)
 
 	for _, name := range []string{"flannel-ipv6-masq", "etcd-expose-metrics", "etcd-disable-snapshots",
 		"etcd-snapshot-compress", "etcd-s3", "etcd-s3-skip-ssl-verify", "etcd-s3-insecure", "kine-tls",
-		"disable-kube-proxy", "disable-network-policy", "disable-helm-controller", "disable-etcd",
-		"embedded-registry", "supervisor-metrics", "enable-pprof", "with-node-id", "docker",
-		"disable-default-registry-endpoint", "nonroot-devices", "protect-kernel-defaults", "prefer-bundled-bin"} {
+		"disable-helm-controller", "disable-etcd", "embedded-registry", "supervisor-metrics", "enable-pprof"} {
 		out = append(out, &cli.BoolFlag{Name: name, Usage: inertUsage})
 	}
 	for _, name := range []string{"etcd-arg", "kube-cloud-controller-manager-arg", "kube-cloud-controller-arg",
-		"kubelet-arg", "kube-proxy-arg", "node-label", "node-taint", "node-internal-dns", "node-external-dns",
-		"airgap-extra-registry"} {
+		"node-internal-dns", "node-external-dns"} {
 		out = append(out, &cli.StringSliceFlag{Name: name, Usage: inertUsage})
 	}
 	return append(out,
 		&cli.BoolFlag{Name: "tls-san-security", Value: true, Usage: inertUsage},
-		&cli.BoolFlag{Name: "selinux", EnvVars: env("SELINUX"), Usage: inertUsage},
 		&cli.IntFlag{Name: "etcd-snapshot-retention", Value: 5, Usage: inertUsage},
 		&cli.IntFlag{Name: "etcd-s3-retention", Value: 5, Usage: inertUsage},
 		&cli.IntFlag{Name: "lb-server-port", Value: 6444, EnvVars: env("LB_SERVER_PORT"), Usage: inertUsage},

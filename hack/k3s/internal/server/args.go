@@ -2,10 +2,9 @@
 package server
 
 import (
-	"slices"
 	"strconv"
-	"strings"
 
+	"sandbar.dev/hack/k3s/internal/args"
 	"sandbar.dev/hack/k3s/internal/version"
 )
 
@@ -15,7 +14,7 @@ func (f files) apiServerArgs(c *Config) []string {
 		bind = "0.0.0.0"
 	}
 	issuer := "https://kubernetes.default.svc." + c.ClusterDomain
-	args := map[string]string{
+	flags := map[string]string{
 		"storage-backend":                    "etcd3",
 		"etcd-servers":                       "unix://kine.sock", // relative to the server folder, where we are
 		"cert-dir":                           f.tls("temporary-certs"),
@@ -51,27 +50,27 @@ func (f files) apiServerArgs(c *Config) []string {
 			"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256," +
 			"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305,TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305",
 	}
-	if !has(c.APIServer, "authorization-config") {
-		args["authorization-mode"] = "Node,RBAC"
+	if !args.Has(c.APIServer, "authorization-config") {
+		flags["authorization-mode"] = "Node,RBAC"
 	}
-	if !has(c.APIServer, "authentication-config") {
-		args["anonymous-auth"] = "false"
+	if !args.Has(c.APIServer, "authentication-config") {
+		flags["anonymous-auth"] = "false"
 	}
 	if c.AdvertiseAddress != "" {
-		args["advertise-address"] = c.AdvertiseAddress
+		flags["advertise-address"] = c.AdvertiseAddress
 	}
 	if c.FlannelExternalIP {
-		args["kubelet-preferred-address-types"] = "ExternalIP,InternalIP,Hostname"
+		flags["kubelet-preferred-address-types"] = "ExternalIP,InternalIP,Hostname"
 	}
 	if c.EncryptSecrets {
-		args["encryption-provider-config"] = f.cred("encryption-config.json")
-		args["encryption-provider-config-automatic-reload"] = "true"
+		flags["encryption-provider-config"] = f.cred("encryption-config.json")
+		flags["encryption-provider-config-automatic-reload"] = "true"
 	}
-	return merge(c.verbosity(args), c.APIServer)
+	return args.Merge(c.verbosity(flags), c.APIServer)
 }
 
 func (f files) controllerArgs(c *Config) []string {
-	args := map[string]string{
+	flags := map[string]string{
 		"controllers":                      "*,tokencleaner",
 		"kubeconfig":                       f.cred("controller.kubeconfig"),
 		"authorization-kubeconfig":         f.cred("controller.kubeconfig"),
@@ -98,14 +97,14 @@ func (f files) controllerArgs(c *Config) []string {
 		"leader-elect": "false", // as k3s with its own, single datastore
 	}
 	if !c.DisableCCM {
-		args["configure-cloud-routes"] = "false"
-		args["controllers"] += ",-service,-route,-cloud-node-lifecycle"
+		flags["configure-cloud-routes"] = "false"
+		flags["controllers"] += ",-service,-route,-cloud-node-lifecycle"
 	}
-	return merge(c.verbosity(args), c.Controller)
+	return args.Merge(c.verbosity(flags), c.Controller)
 }
 
 func (f files) schedulerArgs(c *Config) []string {
-	return merge(c.verbosity(map[string]string{
+	return args.Merge(c.verbosity(map[string]string{
 		"kubeconfig":                f.cred("scheduler.kubeconfig"),
 		"authorization-kubeconfig":  f.cred("scheduler.kubeconfig"),
 		"authentication-kubeconfig": f.cred("scheduler.kubeconfig"),
@@ -118,38 +117,12 @@ func (f files) schedulerArgs(c *Config) []string {
 	}), c.Scheduler)
 }
 
-func (c *Config) verbosity(args map[string]string) map[string]string {
+func (c *Config) verbosity(flags map[string]string) map[string]string {
 	if c.VLevel != 0 {
-		args["v"] = strconv.Itoa(c.VLevel)
+		flags["v"] = strconv.Itoa(c.VLevel)
 	}
 	if c.VModule != "" {
-		args["vmodule"] = c.VModule
+		flags["vmodule"] = c.VModule
 	}
-	return args
-}
-
-// merge lets the user's flags replace the defaults of the same name. A flag that is given
-// twice stays twice.
-func merge(defaults map[string]string, own []string) []string {
-	given := map[string]bool{}
-	var out []string
-	for _, o := range own {
-		name, value, _ := strings.Cut(strings.TrimLeft(o, "-"), "=")
-		given[name] = true
-		out = append(out, "--"+name+"="+value)
-	}
-	for name, value := range defaults {
-		if !given[name] {
-			out = append(out, "--"+name+"="+value)
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
-func has(own []string, flag string) bool {
-	return slices.ContainsFunc(own, func(o string) bool {
-		name, _, _ := strings.Cut(strings.TrimLeft(o, "-"), "=")
-		return name == flag
-	})
+	return flags
 }

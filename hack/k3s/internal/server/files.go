@@ -12,6 +12,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"sandbar.dev/hack/k3s/internal/kubeconfig"
 	"sandbar.dev/hack/k3s/internal/pki"
 	"sandbar.dev/hack/k3s/internal/version"
 )
@@ -106,30 +107,9 @@ func (f files) leaf(name, cn string) pki.Leaf {
 	return pki.Leaf{Cert: f.tls(name + ".crt"), Key: f.tls(name + ".key"), CommonName: cn}
 }
 
-// credential writes a component's kubeconfig; it names files, so that it survives renewal.
+// credential writes a component's kubeconfig.
 func (f files) credential(name string, c *Config, l pki.Leaf) error {
-	text := fmt.Sprintf(`apiVersion: v1
-clusters:
-- cluster:
-    server: %s
-    certificate-authority: %s
-  name: local
-contexts:
-- context:
-    cluster: local
-    namespace: default
-    user: user
-  name: Default
-current-context: Default
-kind: Config
-preferences: {}
-users:
-- name: user
-  user:
-    client-certificate: %s
-    client-key: %s
-`, c.url(), f.tls("server-ca.crt"), l.Cert, l.Key)
-	return pki.WriteFile(f.cred(name+".kubeconfig"), []byte(text), 0o600)
+	return kubeconfig.Write(f.cred(name+".kubeconfig"), c.url(), f.tls("server-ca.crt"), l.Cert, l.Key)
 }
 
 // url is how this machine reaches the apiserver.

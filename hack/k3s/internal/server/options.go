@@ -2,7 +2,11 @@
 // (Config), and the control plane that runs it.
 package server
 
-import "github.com/urfave/cli/v2"
+import (
+	"github.com/urfave/cli/v2"
+
+	"sandbar.dev/hack/k3s/internal/agent"
+)
 
 // Options holds the flags of `k3s server` on which the stand-in acts, as they were given.
 type Options struct {
@@ -30,5 +34,6 @@ type Options struct {
 	ClusterInit, ClusterReset, DisableAPIServer bool
 	VLevel                                      int
 	VModule, LogFile                            string
-	AlsoLogToStderr                             bool
+	AlsoLogToStderr, Debug                      bool
+	Agent                                       agent.Options
 }

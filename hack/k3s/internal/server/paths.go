@@ -28,20 +28,19 @@ func HomeKubeconfig(write bool) (string, error) {
 	return filepath.Join(home, ".kube", version.Program+".yaml"), err
 }
 
-// serverDir resolves --data-dir and returns its "server" folder.
-func serverDir(dataDir string) (string, error) {
-	if dataDir == "" {
-		dataDir = "/var/lib/rancher/" + version.Program
+// DataDir resolves --data-dir.
+func DataDir(dir string) (string, error) {
+	if dir == "" {
+		dir = "/var/lib/rancher/" + version.Program
 		if os.Getuid() != 0 {
 			home, err := homeDir()
 			if err != nil {
 				return "", fmt.Errorf("resolving ${HOME}/.rancher/%s: %w", version.Program, err)
 			}
-			dataDir = filepath.Join(home, ".rancher", version.Program)
+			dir = filepath.Join(home, ".rancher", version.Program)
 		}
 	}
-	abs, err := filepath.Abs(dataDir)
-	return filepath.Join(abs, "server"), err
+	return filepath.Abs(dir)
 }
 
 // homeDir works without HOME too.

@@ -1,47 +1,34 @@
-// Runs the control plane: files, port, datastore, apiserver, and when that answers the
-// controller-manager and the scheduler; stops them in the opposite order.
+// Prepares a server, in k3s's order: files, port, flags of every component, the node's host,
+// the datastore. What then runs, and how it ends, is in parts.go.
 package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
+	"sandbar.dev/hack/k3s/internal/agent"
 	"sandbar.dev/hack/k3s/internal/component"
 	"sandbar.dev/hack/k3s/internal/kine"
-	"sandbar.dev/hack/k3s/internal/version"
 )
 
-const (
-	kineStart       = 60 * time.Second
-	controllersStop = 5 * time.Second
-	apiServerStop   = 6 * time.Second
-	kineStop        = 5 * time.Second
-)
-
-// part is a component that runs, with the means to stop it.
-type part struct {
-	name   string
-	cancel context.CancelFunc
-	done   <-chan error
-	grace  time.Duration
-}
+const kineStart = 60 * time.Second
 
 // Run runs the server until the context ends (then nil) or until a part of it fails.
 func Run(ctx context.Context, c *Config) error {
 	notify := takeNotifySocket()
-	dir, err := serverDir(c.DataDir)
+	dir, err := DataDir(c.DataDir)
 	if err != nil {
 		return err
 	}
-	f := files{dir}
+	f := files{filepath.Join(dir, "server")}
 	if err := f.prepare(c); err != nil {
 		return fmt.Errorf("preparing server: %w", err)
 	}
@@ -55,6 +42,11 @@ func Run(ctx context.Context, c *Config) error {
 	}
 	if err := f.kubeconfig(c); err != nil {
 		return err
+	}
+	if !c.DisableAgent {
+		if err := parts.prepareNode(f, c, dir); err != nil {
+			return err
+		}
 	}
 
 	db, err := kine.Start(kine.Options{Endpoint: c.DatastoreEndpoint, CA: c.DatastoreCA, Cert: c.DatastoreCert,
@@ -92,6 +84,9 @@ type parts struct {
 	api        *component.APIServer
 	controller *component.ControllerManager
 	scheduler  *component.Scheduler
+	node       *agent.Node
+	kubelet    *component.Kubelet
+	kubeProxy  *component.KubeProxy
 }
 
 func newParts(f files, c *Config, l net.Listener) (*parts, error) {
@@ -123,89 +118,6 @@ func newParts(f files, c *Config, l net.Listener) (*parts, error) {
 		}
 	}
 	return p, nil
-}
-
-// run starts everything in order and waits for the first end.
-func (p *parts) run(ctx context.Context, f files, c *Config, db *kine.Process, up func()) error {
-	var running []part
-	failed := make(chan error, 3)
-	start := func(name string, grace time.Duration, run func(context.Context) error) {
-		// Not a child of ctx: what is told to stop, and when, is decided below.
-		own, cancel := context.WithCancel(context.Background())
-		end, done := component.Go(name, func() error { return run(own) }), make(chan error, 1)
-		go func() {
-			err := <-end
-			if own.Err() == nil {
-				if err == nil {
-					err = errors.New("without an error")
-				}
-				failed <- fmt.Errorf("%s exited: %w", name, err)
-			}
-			done <- err
-		}()
-		running = append(running, part{name, cancel, done, grace})
-	}
-	graceful := true
-	defer func() {
-		if graceful {
-			stop(running, db)
-		}
-	}()
-
-	start("apiserver", apiServerStop, p.api.Run)
-	ready := make(chan error, 1)
-	waiting, giveUp := context.WithCancel(ctx)
-	defer giveUp()
-	go func() { ready <- waitReady(waiting, f, c) }()
-
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case err := <-failed:
-			return err
-		case err := <-db.Done:
-			graceful = false // nothing can be saved any more: end at once
-			return fmt.Errorf("kine %s", kine.Ended(err))
-		case err := <-ready:
-			if err != nil {
-				if ctx.Err() != nil {
-					return nil
-				}
-				return err
-			}
-			logrus.Info("Kube API server is now running")
-			if p.controller != nil {
-				start("controller-manager", controllersStop, p.controller.Run)
-			}
-			if p.scheduler != nil {
-				start("scheduler", controllersStop, p.scheduler.Run)
-			}
-			logrus.Info(version.Program + " is up and running")
-			up()
-		}
-	}
-}
-
-// stop ends the clients of the apiserver first, then the apiserver, then the datastore.
-func stop(running []part, db *kine.Process) {
-	component.Stopping()
-	for i := len(running) - 1; i >= 0; i-- {
-		running[i].cancel()
-		if i > 1 { // the scheduler and the controller-manager go together
-			continue
-		}
-		for _, p := range running[i:] {
-			select {
-			case <-p.done:
-			case <-time.After(p.grace):
-				logrus.Warnf("%s did not stop within %s", p.name, p.grace)
-			}
-		}
-		running = running[:i]
-	}
-	component.Quiet()
-	db.Stop(kineStop)
 }
 
 // noProxy keeps a proxy of the environment out of the cluster's own traffic, as k3s does.

@@ -44,11 +44,11 @@ func TestRefused(t *testing.T) {
 		"invalid port range 1":                func(o *Options) { o.ServiceNodePortRange = "1-0" },
 		"invalid cluster-dns address a":       func(o *Options) { o.ClusterDNS = *cli.NewStringSlice("a") },
 		"invalid egress-selector-mode tunnel": func(o *Options) { o.EgressSelectorMode = "tunnel" },
-		"run it with --disable-agent":         func(o *Options) { o.DisableAgent = false; o.NodeName = "root only" },
+		"does not have flannel":               func(o *Options) { o.DisableAgent = false; o.FlannelBackend = "vxlan" },
 		"a join to another server":            func(o *Options) { o.ServerURL = "https://192.0.2.1:6443" },
 		"no such file":                        func(o *Options) { o.TokenFile = "/nonexistent/token" },
 	} {
-		if want == "run it with --disable-agent" && os.Getuid() != 0 {
+		if want == "does not have flannel" && os.Getuid() != 0 {
 			want = "server must run as root"
 		}
 		o := options()
@@ -73,15 +73,6 @@ func TestUnknownFlannelBackend(t *testing.T) {
 	o.FlannelBackend = "host-gw"
 	if _, err := NewConfig(o); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestMerge(t *testing.T) {
-	got := merge(map[string]string{"secure-port": "10257", "profiling": "false"},
-		[]string{"secure-port=20257", "--v=2", "feature-gates=A=true"})
-	want := []string{"--feature-gates=A=true", "--profiling=false", "--secure-port=20257", "--v=2"}
-	if !slices.Equal(got, want) {
-		t.Errorf("%q", got)
 	}
 }
 

@@ -1,0 +1,171 @@
+//! Remedies: what the supervisor does on a node about what a sandbox lacks, beside rules and flags. Each has a name, is
+//! reported with what became of it, and can be turned off.
+
+mod containerd;
+mod mounts;
+mod pause;
+mod pod_network;
+
+use std::path::PathBuf;
+
+use super::flags::Mode;
+use super::lifecycle::Plan;
+use crate::intercept::probe;
+use crate::rules::model::{DesiredDocument, NetworkSettings, Remedy};
+use crate::rules::observed::ObservedRemedy;
+
+pub use pause::IMAGE as PAUSE_IMAGE;
+
+/// What became of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    Applied(String),
+    NotNeeded(String),
+    Waiting(String),
+    Failed(String),
+}
+
+/// The remedies of one supervisor.
+#[derive(Debug)]
+pub struct Remedies {
+    mode: Mode,
+    data: PathBuf,
+    own: PathBuf,
+    off: Vec<Remedy>,
+    network: NetworkSettings,
+    states: Vec<(Remedy, State)>,
+}
+
+impl Remedies {
+    /// None is applied yet. `data` is k3s's directory, `own` one of ours that stays.
+    pub fn new(mode: Mode, data: PathBuf, own: PathBuf, document: &DesiredDocument) -> Self {
+        let (off, network) = (document.remedies_off.clone(), document.network.clone());
+        Self { mode, data, own, off, network, states: Vec::new() }
+    }
+
+    /// Takes what a new table says. What is applied already stays until k3s starts the next time.
+    pub fn configure(&mut self, document: &DesiredDocument) {
+        self.off.clone_from(&document.remedies_off);
+        self.network.clone_from(&document.network);
+    }
+
+    /// What has to be done before this process has threads or children.
+    pub fn before_threads(&mut self) {
+        self.apply(Remedy::PrivateMounts, |_| mounts::make_private());
+    }
+
+    /// Whether the interceptor is to correct the inode number of a procfs root; asked once, before it starts.
+    pub fn wants_procfs_root(&mut self) -> bool {
+        self.apply(Remedy::ProcfsRoot, |_| {
+            Ok(if probe::procfs_root_is_odd() {
+                State::Applied("stat of a procfs root says inode 1, as runc wants it".to_owned())
+            } else {
+                State::NotNeeded("the procfs root has inode 1".to_owned())
+            })
+        });
+        matches!(self.state(Remedy::ProcfsRoot), Some(State::Applied(_)))
+    }
+
+    /// What has to be there when k3s starts.
+    pub fn before_k3s(&mut self, plan: &Plan) {
+        let config = plan.settings.containerd_config.clone();
+        self.apply(Remedy::ContainerdConfig, |this| containerd::supply(&this.data, config.as_ref()));
+        self.apply(Remedy::PauseImage, |this| pause::supply(&this.data));
+        self.apply(Remedy::PodNetwork, |this| {
+            pod_network::supply(&this.data, &this.own, &this.network, plan)
+        });
+    }
+
+    /// What had to wait for something that k3s brings along.
+    pub fn while_starting(&mut self, plan: &Plan) {
+        let waits = |(remedy, state): &(Remedy, State)| {
+            *remedy == Remedy::PodNetwork && matches!(state, State::Waiting(_))
+        };
+        if self.states.iter().any(waits) {
+            self.apply(Remedy::PodNetwork, |this| {
+                pod_network::supply(&this.data, &this.own, &this.network, plan)
+            });
+        }
+    }
+
+    /// As they are reported; none in a control plane, which needs none.
+    pub fn report(&self) -> Vec<ObservedRemedy> {
+        if self.mode == Mode::ControlPlane {
+            return Vec::new();
+        }
+        Remedy::ALL.into_iter().map(|remedy| self.observed(remedy)).collect()
+    }
+
+    fn observed(&self, remedy: Remedy) -> ObservedRemedy {
+        let (state, detail) = match self.state(remedy) {
+            Some(State::Applied(detail)) => ("Applied", detail.clone()),
+            Some(State::NotNeeded(detail)) => ("NotNeeded", detail.clone()),
+            Some(State::Waiting(detail)) => ("Waiting", detail.clone()),
+            Some(State::Failed(detail)) => ("Failed", detail.clone()),
+            None if self.off.contains(&remedy) => ("Off", "turned off in spec.remedies.disabled".to_owned()),
+            None => ("Waiting", "k3s has not been started yet".to_owned()),
+        };
+        ObservedRemedy { name: remedy.name().to_owned(), state: state.to_owned(), detail }
+    }
+
+    fn state(&self, remedy: Remedy) -> Option<&State> {
+        self.states.iter().find(|(known, _)| *known == remedy).map(|(_, state)| state)
+    }
+
+    fn apply(&mut self, remedy: Remedy, how: impl FnOnce(&Self) -> Result<State, String>) {
+        if self.mode == Mode::ControlPlane {
+            return;
+        }
+        let state = match self.off.contains(&remedy) {
+            true => None,
+            false => Some(how(self).unwrap_or_else(State::Failed)),
+        };
+        self.states.retain(|(known, _)| *known != remedy);
+        if let Some(state) = state {
+            if let State::Failed(why) = &state {
+                tracing::warn!(remedy = remedy.name(), "{why}");
+            }
+            self.states.push((remedy, state));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remedy_that_is_off_is_not_applied_and_says_so() {
+        let data = tempfile::tempdir().unwrap();
+        let document = DesiredDocument {
+            remedies_off: vec![Remedy::PauseImage, Remedy::PodNetwork],
+            ..Default::default()
+        };
+        let (path, own) = (data.path().to_owned(), data.path().join("own"));
+        let mut remedies = Remedies::new(Mode::Node, path.clone(), own, &document);
+        remedies.before_k3s(&Plan::default());
+        let states: Vec<_> = remedies.report().into_iter().map(|one| (one.name, one.state)).collect();
+        let expected = [
+            ("private-mounts", "Waiting"),
+            ("procfs-root", "Waiting"),
+            ("containerd-config", "NotNeeded"),
+            ("pause-image", "Off"),
+            ("pod-network", "Off"),
+        ];
+        assert_eq!(states, expected.map(|(name, state)| (name.to_owned(), state.to_owned())));
+        assert!(!path.join("agent/images").exists());
+    }
+
+    #[test]
+    fn a_control_plane_gets_none() {
+        let mut remedies = Remedies::new(
+            Mode::ControlPlane,
+            "/nowhere".into(),
+            "/nowhere".into(),
+            &DesiredDocument::default(),
+        );
+        remedies.before_threads();
+        remedies.before_k3s(&Plan::default());
+        assert_eq!(remedies.report(), []);
+    }
+}

@@ -1,0 +1,30 @@
+//! The pause image, embedded and put where k3s imports images from at its start: the first pod needs no registry.
+
+use std::fs;
+use std::path::Path;
+
+use super::State;
+use crate::image;
+use crate::supervisor::files;
+
+/// Its name, given to k3s with `--pause-image`.
+pub const IMAGE: &str = "localhost/sandbar/pause:1";
+const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause"));
+/// Below k3s's data directory; k3s imports every archive there.
+const ARCHIVE: &str = "agent/images/sandbar-pause.tar";
+
+/// Writes the archive, unless it is there as it should be.
+pub fn supply(data: &Path) -> Result<State, String> {
+    let path = data.join(ARCHIVE);
+    let archive = image::archive(IMAGE, "pause", PROGRAM).map_err(|error| error.to_string())?;
+    let state = State::Applied(format!("{IMAGE} from {}", path.display()));
+    // k3s imports again what is newer than its last import.
+    if fs::read(&path).is_ok_and(|present| present == archive) {
+        return Ok(state);
+    }
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(|error| format!("cannot make {}: {error}", parent.display()))?;
+    }
+    files::write_atomically(&path, &archive).map_err(|error| error.to_string())?;
+    Ok(state)
+}

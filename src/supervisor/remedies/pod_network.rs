@@ -1,0 +1,194 @@
+//! The pod network: CNI plugins as real files and their configuration, in a directory of ours of which containerd is told.
+//!
+//! Symlinks would not do: in a sandbox whose root is served from outside they may lead out of what containerd sees.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+use super::State;
+use super::containerd;
+use crate::cni;
+use crate::rules::model::NetworkSettings;
+use crate::supervisor::files;
+use crate::supervisor::flags;
+use crate::supervisor::k3s_config::value_of;
+use crate::supervisor::lifecycle::Plan;
+
+/// Where the upstream plugins may be, beside PATH; below k3s's data directory first.
+const IN_DATA: [&str; 2] = ["data/current/bin", "data/cni"];
+const ELSEWHERE: [&str; 3] = ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"];
+/// Upstream plugins that ours works with.
+const UPSTREAM: [&str; 2] = ["host-local", "loopback"];
+const OURS: &str = "sandbar-cni";
+const DROP_IN: &str = "91-sandbar-cni.toml";
+/// k3s's `--cluster-cidr`, of which the first node gets the first /24.
+const CLUSTER_CIDR: &str = "10.42.0.0/16";
+
+/// What is to be set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Bridge,
+    HostOnly,
+    Nothing(&'static str),
+}
+
+/// Sets it up, as far as what it takes is there.
+pub fn supply(data: &Path, own: &Path, network: &NetworkSettings, plan: &Plan) -> Result<State, String> {
+    let args = flags::plain(&plan.args);
+    let wanted = wanted(network.cni.as_ref().map(|set| set.value.as_str()), &args);
+    if let Wanted::Nothing(why) = wanted {
+        containerd::drop_in(data, DROP_IN, None)?;
+        return Ok(State::NotNeeded(why.to_owned()));
+    }
+    let (bin, configuration) = (own.join("bin"), own.join("net.d"));
+    containerd::drop_in(data, DROP_IN, Some(&told(&bin, &configuration)))?;
+    let searched = searched(data);
+    for plugin in UPSTREAM {
+        let Some(found) = find(plugin, &searched) else {
+            let places = searched.iter().map(|place| place.display().to_string()).collect::<Vec<_>>();
+            return Ok(State::Waiting(format!("no CNI plugin {plugin} in {} yet", places.join(", "))));
+        };
+        place(&found, &bin.join(plugin))
+            .map_err(|error| format!("cannot copy {}: {error}", found.display()))?;
+    }
+    let program = env::current_exe().map_err(|error| format!("cannot find ourselves: {error}"))?;
+    place(&program, &bin.join(OURS))
+        .map_err(|error| format!("cannot copy {}: {error}", program.display()))?;
+    let text = match wanted {
+        Wanted::Bridge => cni::conflist(&subnet(&args)?, &own.join("state")),
+        _ => host_only(),
+    };
+    fs::create_dir_all(&configuration).map_err(|error| error.to_string())?;
+    files::write_atomically(&configuration.join("10-sandbar.conflist"), text.as_bytes())
+        .map_err(|error| error.to_string())?;
+    Ok(State::Applied(match wanted {
+        Wanted::Bridge => format!("{OURS} with pods in {}", subnet(&args)?),
+        _ => "pods with the network of the host only".to_owned(),
+    }))
+}
+
+fn wanted(cni: Option<&str>, args: &[String]) -> Wanted {
+    let flannel = value_of(args, &["--flannel-backend"]).unwrap_or_else(|| "vxlan".to_owned());
+    match cni {
+        Some("none") => Wanted::HostOnly,
+        Some("bridge") => Wanted::Bridge,
+        Some("upstream") => {
+            Wanted::Nothing("spec.network.cni is upstream: plugins and configuration are the user's")
+        }
+        _ if flannel == "none" => Wanted::Bridge,
+        _ => Wanted::Nothing("k3s's flannel is the pod network"),
+    }
+}
+
+/// A network in which every pod with one of its own would be alone: what makes the kubelet call the node ready.
+fn host_only() -> String {
+    serde_json::json!({"cniVersion": "1.0.0", "name": "sandbar", "plugins": [{"type": "loopback"}]})
+        .to_string()
+}
+
+/// The first /24 of the cluster's range.
+fn subnet(args: &[String]) -> Result<String, String> {
+    let range = value_of(args, &["--cluster-cidr"]).unwrap_or_else(|| CLUSTER_CIDR.to_owned());
+    let first = range.split(',').next().unwrap_or_default();
+    let parsed = first.split_once('/').and_then(|(address, length)| {
+        let address: std::net::Ipv4Addr = address.parse().ok()?;
+        let length: u8 = length.parse().ok()?;
+        (length <= 24).then(|| format!("{address}/24"))
+    });
+    parsed.ok_or_else(|| format!("--cluster-cidr={range}: not an IPv4 range of at least a /24"))
+}
+
+fn searched(data: &Path) -> Vec<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let in_data = IN_DATA.iter().map(|place| data.join(place));
+    in_data.chain(env::split_paths(&path)).chain(ELSEWHERE.iter().map(PathBuf::from)).collect()
+}
+
+fn find(plugin: &str, searched: &[PathBuf]) -> Option<PathBuf> {
+    let own = env::current_exe().ok()?;
+    searched
+        .iter()
+        .filter_map(|place| fs::canonicalize(place.join(plugin)).ok())
+        // Under one of these names sandbar itself answers, but only to those who look whether it is there.
+        .find(|found| *found != own && found.is_file())
+}
+
+/// A real file with what `from` holds: a second name of it where that is possible, else a copy.
+fn place(from: &Path, to: &Path) -> io::Result<()> {
+    let same = |one: &fs::Metadata, other: &fs::Metadata| {
+        use std::os::unix::fs::MetadataExt;
+        one.len() == other.len() && one.mtime() == other.mtime()
+    };
+    let source = fs::metadata(from)?;
+    if fs::symlink_metadata(to).is_ok_and(|there| there.is_file() && same(&source, &there)) {
+        return Ok(());
+    }
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let temporary = to.with_extension("new");
+    let _ = fs::remove_file(&temporary);
+    if fs::hard_link(from, &temporary).is_err() {
+        fs::copy(from, &temporary)?;
+        fs::File::options().write(true).open(&temporary)?.set_modified(source.modified()?)?;
+    }
+    fs::rename(&temporary, to)
+}
+
+/// What tells containerd where both are.
+fn told(bin: &Path, configuration: &Path) -> String {
+    format!(
+        "[plugins.'io.containerd.cri.v1.runtime'.cni]\n  bin_dirs = [{:?}]\n  conf_dir = {:?}\n",
+        bin.display().to_string(),
+        configuration.display().to_string()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn ours_is_the_network_where_flannel_is_none() {
+        for (cni, line, expected) in [
+            (None, "--flannel-backend=none", Wanted::Bridge),
+            (Some("auto"), "--flannel-backend none", Wanted::Bridge),
+            (Some("bridge"), "--flannel-backend=none", Wanted::Bridge),
+            (Some("none"), "--flannel-backend=none", Wanted::HostOnly),
+        ] {
+            assert_eq!(wanted(cni, &args(line)), expected, "{cni:?} {line}");
+        }
+        for (cni, line) in [(None, ""), (Some("auto"), "--flannel-backend=host-gw"), (Some("upstream"), "")] {
+            assert!(matches!(wanted(cni, &args(line)), Wanted::Nothing(_)), "{cni:?} {line}");
+        }
+    }
+
+    #[test]
+    fn pods_live_in_the_first_24_of_the_clusters_range() {
+        assert_eq!(subnet(&[]), Ok("10.42.0.0/24".to_owned()));
+        assert_eq!(subnet(&args("--cluster-cidr=10.7.0.0/16,fd00::/56")), Ok("10.7.0.0/24".to_owned()));
+        assert!(subnet(&args("--cluster-cidr=10.7.0.0/28")).is_err());
+        assert!(subnet(&args("--cluster-cidr=fd00::/56")).is_err());
+    }
+
+    #[test]
+    fn a_plugin_behind_a_symlink_becomes_a_real_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (multi, link, to) =
+            (dir.path().join("cni"), dir.path().join("host-local"), dir.path().join("bin/x"));
+        fs::write(&multi, "plugins").unwrap();
+        std::os::unix::fs::symlink("cni", &link).unwrap();
+        let found = find("host-local", &[dir.path().to_owned()]).unwrap();
+        for _ in 0..2 {
+            place(&found, &to).unwrap();
+            assert!(fs::symlink_metadata(&to).unwrap().is_file());
+        }
+        fs::write(&multi, "newer plugins").unwrap();
+        place(&found, &to).unwrap();
+        assert_eq!(fs::read_to_string(&to).unwrap(), "newer plugins");
+    }
+}
