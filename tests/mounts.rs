@@ -126,7 +126,8 @@ X",
     machine.run(0, &["restart"]);
     machine
         .wait_for("k3s to be untraced", |status| status["ready"] == true && means(status, PANIC) == "mount");
-    assert_eq!(machine.status()["k3s"]["restarts"], 2);
+    let status = machine.status();
+    assert_eq!(status["k3s"]["restarts"], 2, "{status:#}");
 
     machine.run(0, &["down"]);
     let _ = watcher.wait();

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use super::lifecycle::Plan;
 use super::supervise::Supervisor;
 use crate::mounts::plan::Means;
-use crate::rules::model::Interception;
-use crate::rules::observed::ObservedRule;
+use crate::rules::model::{Interception, Remedy};
+use crate::rules::observed::{InterceptorState, ObservedRemedy, ObservedRule};
 
 impl Supervisor {
     /// Puts the rules in force by the means that k3s runs with.
@@ -57,6 +57,18 @@ fn tell(rule: &mut ObservedRule, means: Means) {
         Means::Mount(_) => ("mount".to_owned(), None),
         Means::Refused(reason) => ("none".to_owned(), Some(reason)),
     };
+}
+
+/// The remedies as they are; what the interceptor would do is not done while k3s runs untraced.
+pub fn effective(mut remedies: Vec<ObservedRemedy>, interceptor: &InterceptorState) -> Vec<ObservedRemedy> {
+    let traced = |one: &ObservedRemedy| one.name == Remedy::ProcfsRoot.name() && one.state == "Applied";
+    if interceptor.backend.is_empty() {
+        for one in remedies.iter_mut().filter(|one| traced(one)) {
+            one.state = "Off".to_owned();
+            one.detail = "it takes interception, and k3s runs untraced (interception: Mount)".to_owned();
+        }
+    }
+    remedies
 }
 
 /// What to save as the interception that k3s was proven with; `wanted` is that of the table in force.

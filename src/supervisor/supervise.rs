@@ -321,7 +321,7 @@ impl Supervisor {
             error: refused.error.clone(),
         });
         document.controller = self.controller.state();
-        document.remedies = self.remedies.report();
+        document.remedies = means::effective(self.remedies.report(), &document.interceptor);
         if let Err(error) = self.reporter.publish() {
             tracing::error!("cannot publish the observed table: {error}");
         }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use super::flags::Mode;
 use super::lifecycle::Plan;
+use crate::intercept::probe;
 use crate::rules::model::{DesiredDocument, NetworkSettings, Remedy};
 use crate::rules::observed::ObservedRemedy;
 
@@ -55,11 +56,23 @@ impl Remedies {
 
     /// Whether this process is in a mount namespace of its own, or why not.
     pub fn private_mounts(&self) -> Result<(), String> {
-        match self.states.iter().find(|(remedy, _)| *remedy == Remedy::PrivateMounts) {
-            Some((_, State::Failed(why))) => Err(why.clone()),
+        match self.state(Remedy::PrivateMounts) {
+            Some(State::Failed(why)) => Err(why.clone()),
             Some(_) => Ok(()),
             None => Err(format!("the remedy {} is off", Remedy::PrivateMounts.name())),
         }
+    }
+
+    /// Whether the interceptor is to correct the inode number of a procfs root; asked once, before it starts.
+    pub fn wants_procfs_root(&mut self) -> bool {
+        self.apply(Remedy::ProcfsRoot, |_| {
+            Ok(if probe::procfs_root_is_odd() {
+                State::Applied("stat of a procfs root says inode 1, as runc wants it".to_owned())
+            } else {
+                State::NotNeeded("the procfs root has inode 1".to_owned())
+            })
+        });
+        matches!(self.state(Remedy::ProcfsRoot), Some(State::Applied(_)))
     }
 
     /// What has to be there when k3s starts.
@@ -93,8 +106,7 @@ impl Remedies {
     }
 
     fn observed(&self, remedy: Remedy) -> ObservedRemedy {
-        let known = self.states.iter().find(|(known, _)| *known == remedy).map(|(_, state)| state);
-        let (state, detail) = match known {
+        let (state, detail) = match self.state(remedy) {
             Some(State::Applied(detail)) => ("Applied", detail.clone()),
             Some(State::NotNeeded(detail)) => ("NotNeeded", detail.clone()),
             Some(State::Waiting(detail)) => ("Waiting", detail.clone()),
@@ -103,6 +115,10 @@ impl Remedies {
             None => ("Waiting", "k3s has not been started yet".to_owned()),
         };
         ObservedRemedy { name: remedy.name().to_owned(), state: state.to_owned(), detail }
+    }
+
+    fn state(&self, remedy: Remedy) -> Option<&State> {
+        self.states.iter().find(|(known, _)| *known == remedy).map(|(_, state)| state)
     }
 
     fn apply(&mut self, remedy: Remedy, how: impl FnOnce(&Self) -> Result<State, String>) {
@@ -140,6 +156,7 @@ mod tests {
         let states: Vec<_> = remedies.report().into_iter().map(|one| (one.name, one.state)).collect();
         let expected = [
             ("private-mounts", "Waiting"),
+            ("procfs-root", "Waiting"),
             ("containerd-config", "NotNeeded"),
             ("pause-image", "Off"),
             ("pod-network", "Off"),
