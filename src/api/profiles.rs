@@ -1,7 +1,5 @@
 //! The built-in profiles: SandboxConfigs like any other, embedded, one chosen by what the kernel here lacks.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::files::{self, LoadError};
@@ -11,7 +9,7 @@ use super::v1alpha1::SandboxConfig;
 pub const PROFILE_LABEL: (&str, &str) = ("app.kubernetes.io/component", "profile");
 
 /// What kind of kernel this is, as far as the choice of a profile goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Environment {
     /// A real Linux kernel.
     Linux,
@@ -35,13 +33,9 @@ pub struct Facts {
 impl Facts {
     /// Looks below `proc` (`/proc`, or a stand-in), by doing and not by version.
     pub fn gather(proc: &Path) -> Self {
-        // What a rule has mounted there (the controller sees it) lies on another filesystem.
-        let device = |path: &Path| fs::metadata(path).ok().map(|found| found.dev());
-        let own = device(proc);
-        let has = |name: &str| own.is_some() && device(&proc.join(name)) == own;
         Self {
-            has_kernel_panic: has("sys/kernel/panic"),
-            has_panic_on_oom: has("sys/vm/panic_on_oom"),
+            has_kernel_panic: proc.join("sys/kernel/panic").exists(),
+            has_panic_on_oom: proc.join("sys/vm/panic_on_oom").exists(),
             lowers_oom_score: lowers_oom_score(&proc.join("self/oom_score_adj")),
         }
     }
@@ -60,6 +54,15 @@ impl Environment {
     /// The environment of this process.
     pub fn here() -> Self {
         Self::choose(Facts::gather(Path::new("/proc")))
+    }
+
+    /// As it is told to the controller, which cannot look for itself: it may see what rules have mounted.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Linux => "linux",
+            Self::RestrictedLinux => "restricted-linux",
+            Self::Gvisor => "gvisor",
+        }
     }
 
     fn manifests(self) -> &'static [Manifest] {
@@ -102,6 +105,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_environment_is_told_by_a_name_that_the_command_line_takes() {
+        use clap::ValueEnum;
+        for environment in Environment::value_variants() {
+            assert_eq!(Environment::from_str(environment.name(), false), Ok(*environment));
+        }
+    }
+
+    #[test]
     fn every_profile_is_valid_labelled_and_below_what_users_write() {
         for environment in [Environment::Linux, Environment::RestrictedLinux, Environment::Gvisor] {
             let profiles = builtin(environment).unwrap();
@@ -125,9 +136,6 @@ mod tests {
         assert_eq!(Environment::choose(Facts::default()), Environment::Gvisor);
         let empty = tempfile::tempdir().unwrap();
         assert_eq!(Facts::gather(empty.path()), Facts::default());
-        fs::create_dir_all(empty.path().join("sys/kernel")).unwrap();
-        fs::write(empty.path().join("sys/kernel/panic"), "0\n").unwrap();
-        assert!(Facts::gather(empty.path()).has_kernel_panic);
         let names: Vec<_> =
             builtin(Environment::Gvisor).unwrap().into_iter().map(|profile| profile.metadata.name).collect();
         assert_eq!(names, [Some("profile-gvisor".to_owned())]);

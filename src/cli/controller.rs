@@ -32,6 +32,9 @@ pub struct Args {
     /// SandboxConfig files to apply as the built-in profiles are, joined by `:`; `sandbar up -f` gives them.
     #[arg(long, env = "SANDBAR_CONFIG_FILES", value_name = "FILES", hide_short_help = true)]
     config_files: Option<OsString>,
+    /// Whose built-in profiles are applied [default: found out]
+    #[arg(long, env = "SANDBAR_ENVIRONMENT", value_enum, value_name = "NAME", hide_short_help = true)]
+    environment: Option<Environment>,
     /// Serve no metrics and probes.
     #[arg(long)]
     no_metrics: bool,
@@ -44,7 +47,7 @@ pub fn run(args: Args) -> Outcome {
         kubeconfig: args.kubeconfig,
         node: args.node_name.map_or_else(host_name, Ok)?,
         address: (!args.no_metrics).then_some(args.metrics_address),
-        builtin: applied(args.config_files.as_deref())?,
+        builtin: applied(args.environment, args.config_files.as_deref())?,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -61,8 +64,8 @@ pub fn run(args: Args) -> Outcome {
 }
 
 /// What is applied at the start. A file that has become unreadable since `up` must not keep the controller from running.
-fn applied(files: Option<&OsStr>) -> Result<Vec<SandboxConfig>, Failure> {
-    let mut objects = profiles::builtin(Environment::here())?;
+fn applied(environment: Option<Environment>, files: Option<&OsStr>) -> Result<Vec<SandboxConfig>, Failure> {
+    let mut objects = profiles::builtin(environment.unwrap_or_else(Environment::here))?;
     let given = files.filter(|files| !files.is_empty());
     match files::load_files(given.iter().flat_map(std::env::split_paths)) {
         Ok(more) => objects.extend(more),

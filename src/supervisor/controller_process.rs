@@ -22,6 +22,7 @@
 //! | `KUBECONFIG` | k3s's own kubeconfig |
 //! | `SANDBAR_RUN_DIR`, `SANDBAR_STATE_DIR` | where this supervisor keeps its things |
 //! | `SANDBAR_MODE` | `control-plane` or `node` |
+//! | `SANDBAR_ENVIRONMENT` | whose built-in profiles are applied, found out before any rule was in force |
 //! | `SANDBAR_CONFIG_FILES` | files given to `up -f`, joined by `:` as in PATH, absolute; to be applied to the cluster once |
 //!
 //! A generation counts as taken or refused when `Acknowledged` equals it; only then may the next be published.
@@ -40,6 +41,7 @@ use super::control::Options;
 use super::k3s_process::INSTANCE;
 use super::paths::Paths;
 use super::process::{self, End, ProcessError, Running, SharedLog};
+use crate::api::profiles::Environment;
 use crate::intercept::{Interceptor, Launch, Session};
 use crate::sys::shared;
 
@@ -63,6 +65,7 @@ pub struct Handover {
     pub kubeconfig: PathBuf,
     pub paths: Paths,
     pub options: Options,
+    pub environment: Environment,
     pub log: SharedLog,
 }
 
@@ -126,12 +129,13 @@ fn executable() -> io::Result<OsString> {
 fn environment(handover: &Handover) -> Vec<(OsString, OsString)> {
     let files = env::join_paths(&handover.options.files).unwrap_or_default();
     let fds = [DESIRED, OBSERVED, DESIRED_BELL, OBSERVED_BELL, LIFELINE].map(|fd| fd.to_string()).join(",");
-    let ours: [(&str, OsString); 7] = [
+    let ours: [(&str, OsString); 8] = [
         ("SANDBAR_FDS", fds.into()),
         ("KUBECONFIG", handover.kubeconfig.clone().into()),
         ("SANDBAR_RUN_DIR", handover.paths.run.clone().into()),
         ("SANDBAR_STATE_DIR", handover.paths.state.clone().into()),
         ("SANDBAR_MODE", handover.options.mode.name().into()),
+        ("SANDBAR_ENVIRONMENT", handover.environment.name().into()),
         ("SANDBAR_CONFIG_FILES", files),
         (INSTANCE, handover.paths.run.clone().into()),
     ];

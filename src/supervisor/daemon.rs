@@ -30,6 +30,7 @@ use super::server::{self, Service};
 use super::shutdown;
 use super::state::Reporter;
 use super::supervise::{Event, Supervisor};
+use crate::api::profiles::Environment;
 use crate::exit::{Exit, Failure};
 use crate::intercept::{Backend, Interceptor, StartError};
 use crate::mounts::{self, Mounts, namespace};
@@ -121,6 +122,8 @@ fn boot(
     (inherited, stop): (Dispositions, SigSet),
 ) -> Result<Supervisor, Failure> {
     nix::sys::prctl::set_child_subreaper(true)?;
+    // While no rule has put anything over the kernel's own files.
+    let environment = Environment::here();
     let initial = initial::choose(&options, &paths.last_good())?;
     let config = ConfigFile::load(&options.k3s_flags);
     let places = Places::of(&options.k3s_flags, &config);
@@ -196,6 +199,7 @@ fn boot(
         kubeconfig: places.kubeconfig,
         paths: paths.clone(),
         options: options.clone(),
+        environment,
         log: Arc::new(Mutex::new(open(&paths.log(Component::Controller), MAX_BYTES)?)),
     };
     Ok(Supervisor {
