@@ -13,6 +13,7 @@ use nix::sys::signal::{SigSet, Signal};
 use super::control::{Options, Running};
 use super::controller_keeper::ControllerKeeper;
 use super::controller_process::Handover;
+use super::files;
 use super::flags::Mode;
 use super::initial::{self, Initial};
 use super::k3s_config::{ConfigFile, Places};
@@ -118,6 +119,8 @@ fn boot(
 ) -> Result<Supervisor, Failure> {
     nix::sys::prctl::set_child_subreaper(true)?;
     let initial = initial::choose(&options, &paths.last_good())?;
+    // For an `up` that does not say which: the same cluster comes back.
+    files::write_atomically(&paths.mode(), options.mode.name().as_bytes()).map_err(preflight::failure)?;
     let config = ConfigFile::load(&options.k3s_flags);
     let places = Places::of(&options.k3s_flags, &config);
     let mut remedies = Remedies::new(options.mode, places.data.clone(), paths.cni(), &initial.document);
