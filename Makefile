@@ -25,6 +25,12 @@ e2e: ## One whole up, apply, see, down on this machine
 e2e-gvisor: ## The same in both gVisor generations and the stricter sandbox
 	@hack/e2e/run gvisor gvisor-4.4 gvisor-strict
 
+e2e-node: ## A node with pods, on this machine and in gVisor
+	@hack/e2e/run --node linux gvisor gvisor-4.4 gvisor-strict
+
+soak: ## A cluster watched for growth, for half an hour
+	@hack/soak $(ARGS)
+
 bench: ## Against no interception and against PTRACE_SYSCALL on everything
 	@hack/bench $(ARGS)
 
@@ -34,4 +40,4 @@ update: ## Regenerate what is generated
 verify: ## Compare what is generated
 	@hack/verify-all
 
-.PHONY: help up down test test-full e2e e2e-gvisor bench update verify
+.PHONY: help up down test test-full e2e e2e-gvisor e2e-node soak bench update verify

@@ -20,7 +20,7 @@ kill -9 "$old"
 sleep 1
 nothing_runs() { ! pgrep -f "^$(dirname "$SANDBAR_K3S")|containerd-shim|/runc |sandbar-cni|$sandbar (supervise|controller)" >/dev/null; }
 check "without its supervisor nothing is left running" within 10 nothing_runs
-check "up brings the node back" "$sandbar" up
+check "up brings the node back" "$sandbar" up "${flags[@]}"
 check "and its pods" within 60 equals "true true" kubectl get pods live web -o jsonpath='{.items[*].status.containerStatuses[0].ready}'
 leases() { find /var/lib/sandbar/cni -path '*leases*' -name '10.42.*' | wc -l; }
 pods() { kubectl get pods -A --field-selector=status.phase=Running -o json | jq '[.items[] | select(.spec.hostNetwork | not)] | length'; }
@@ -28,7 +28,7 @@ settled() { [[ $(leases) == "$(pods)" ]]; }
 check "with one lease for each, and none stale" within 60 settled
 
 check "a setting is changed" apply <<<'{apiVersion: sandbar.dev/v1alpha1, kind: SandboxConfig, metadata: {name: mine}, spec: {k3s: {extraArgs: ["--kubelet-arg=max-pods=55"]}}}'
-changed() { equals 55 kubectl get nodes -o jsonpath='{.items[0].status.capacity.pods}'; }
+changed() { equals 55 kubectl get nodes -o jsonpath='{.items[0].status.allocatable.pods}'; }
 check "k3s comes back with it" within 60 changed
 check "ready" "$sandbar" status --wait
 check "the pods still run" equals "true true" kubectl get pods live web -o jsonpath='{.items[*].status.containerStatuses[0].ready}'

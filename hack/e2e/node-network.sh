@@ -3,14 +3,14 @@
 
 web=$(address web)
 check "a pod has an address of its own" grep -q '^10\.42\.' <<<"$web"
-check "the host reaches a pod" equals served busybox wget -qO- "http://$web:8080/"
+check "the host reaches a pod" equals served get "$web" 8080
 # What ends by itself tells by its end what it got, so that it works without exec, too.
 client() { kubectl run "$1" --image=localhost/busybox:1 --restart=Never -- sh -c "$2"; }
-check "another pod" client tcp "[ \$(wget -T 5 -qO- http://$web:8080/) = served ]"
+check "another pod" client tcp "printf 'GET / HTTP/1.0\r\n\r\n' | nc -w 5 $web 8080 | grep served"
 check "reaches it over TCP" done_well tcp
-check "a pod that listens on UDP" pod udp 'command: [sh, -c, "exec udpsvd -E 0.0.0.0 5353 echo datagram"]'
+check "a pod that listens on UDP" pod udp 'command: [udp, listen, "5353"]'
 check "it runs" ready udp
-check "another pod" client udp-client "[ \$(echo x | nc -u -w 3 $(address udp) 5353) = datagram ]"
+check "another pod" client udp-client "[ \$(udp ask $(address udp) 5353) = datagram ]"
 check "reaches it over UDP" done_well udp-client
 outside=$(ip route | awk '/^default/ {print $3}')
 if [[ $place == gvisor-strict ]]; then
@@ -23,6 +23,6 @@ else
     'ports: [{containerPort: 80, hostPort: 18081}]'
   check "it runs" ready hostport
   own=$(kubectl get nodes -o jsonpath='{.items[0].status.addresses[0].address}')
-  check "answers on the host's port" within 10 equals by-port busybox wget -T 3 -qO- "http://$own:18081/"
+  check "answers on the host's port" within 10 equals by-port get "$own" 18081
 fi
 check "the pods of this part go" kubectl delete --now --ignore-not-found pod tcp udp udp-client egress hostport

@@ -36,8 +36,8 @@ pub fn run(args: Args) -> Outcome {
     }
     let paths = args.paths.absolute()?;
     let options = match args.detach {
-        true => args.start.checked(args.k3s_flags)?,
-        false => args.start.options(args.k3s_flags)?,
+        true => args.start.checked(&paths, args.k3s_flags)?,
+        false => args.start.options(&paths, args.k3s_flags)?,
     };
     // A daemon must not keep the file system of its start busy.
     std::env::set_current_dir("/")?;

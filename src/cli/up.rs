@@ -61,7 +61,7 @@ pub struct Start {
 /// `--mode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ModeArg {
-    /// As much as works here.
+    /// As at the last start; the first time control-plane.
     #[default]
     Auto,
     /// API server, controllers and scheduler; no kubelet.
@@ -72,8 +72,8 @@ pub enum ModeArg {
 
 impl Start {
     /// The options of a supervisor, all paths absolute; finds k3s, or fetches it.
-    pub fn options(self, k3s_flags: Vec<String>) -> Result<Options, Failure> {
-        let asked = self.asked(k3s_flags)?;
+    pub fn options(self, paths: &Paths, k3s_flags: Vec<String>) -> Result<Options, Failure> {
+        let asked = self.asked(paths, k3s_flags)?;
         preflight::root()?;
         doctor::preflight(match asked.mode {
             Mode::ControlPlane => doctor::Mode::ControlPlane,
@@ -84,15 +84,19 @@ impl Start {
     }
 
     /// The same as `up` hands it to the daemon: it has checked the machine and found k3s.
-    pub fn checked(self, k3s_flags: Vec<String>) -> Result<Options, Failure> {
-        let asked = self.asked(k3s_flags)?;
+    pub fn checked(self, paths: &Paths, k3s_flags: Vec<String>) -> Result<Options, Failure> {
+        let asked = self.asked(paths, k3s_flags)?;
         Ok(Options { k3s: self.k3s.unwrap_or_default(), ..asked })
     }
 
     /// The same without k3s.
-    fn asked(&self, k3s_flags: Vec<String>) -> Result<Options, Failure> {
+    fn asked(&self, paths: &Paths, k3s_flags: Vec<String>) -> Result<Options, Failure> {
         let mode = match self.mode {
-            ModeArg::Auto | ModeArg::ControlPlane => Mode::ControlPlane,
+            ModeArg::Auto => {
+                let last = std::fs::read_to_string(paths.mode()).unwrap_or_default();
+                Mode::named(last.trim()).unwrap_or_default()
+            }
+            ModeArg::ControlPlane => Mode::ControlPlane,
             ModeArg::Node => Mode::Node,
         };
         let files: Result<Vec<PathBuf>, _> = self.files.iter().map(std::path::absolute).collect();
@@ -131,7 +135,7 @@ fn adopt(args: Args, paths: &Paths, view: &View, phases: &mut Phases) -> Result<
     let running = &view.running;
     phases.begin(&format!("Already running (supervisor pid {})", running.pid));
     if args.start.asks_for_something() || !args.k3s_flags.is_empty() {
-        let asked = args.start.asked(args.k3s_flags)?;
+        let asked = args.start.asked(paths, args.k3s_flags)?;
         let same = Options { k3s: running.options.k3s.clone(), ..asked };
         if same != running.options {
             let flags = running.options.k3s_flags.join(" ");
@@ -150,7 +154,7 @@ fn adopt(args: Args, paths: &Paths, view: &View, phases: &mut Phases) -> Result<
 fn start(args: Args, archives: &[PathBuf], paths: &Paths, phases: &mut Phases) -> Result<(), Failure> {
     let bound = Bound::new(args.timeout);
     phases.begin("Checking this machine");
-    let options = args.start.options(args.k3s_flags)?;
+    let options = args.start.options(paths, args.k3s_flags)?;
     let places = Places::of(&options.k3s_flags, &ConfigFile::load(&options.k3s_flags));
     preflight::directories(paths)?;
     shutdown::kill_left_over(paths);

@@ -41,20 +41,22 @@ pub enum Protocol {
     Sctp,
 }
 
-/// A port of the node that leads to one of the pod.
+/// A port of the node that leads to one of the pod. containerd writes the fields by their Go names, which Go's own readers
+/// take in any case.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PortMapping {
     /// On the node. 0 means that there is none.
-    #[serde(default)]
+    #[serde(default, alias = "HostPort")]
     pub host_port: u16,
     /// In the pod.
+    #[serde(alias = "ContainerPort")]
     pub container_port: u16,
     /// The runtime writes it in either case.
-    #[serde(default, deserialize_with = "protocol")]
+    #[serde(default, alias = "Protocol", deserialize_with = "protocol")]
     pub protocol: Protocol,
     /// The node's address that it is bound to; every one if empty.
-    #[serde(default, rename = "hostIP")]
+    #[serde(default, rename = "hostIP", alias = "HostIP")]
     pub host_ip: String,
 }
 

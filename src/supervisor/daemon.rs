@@ -14,6 +14,7 @@ use nix::sys::signal::{SigSet, Signal};
 use super::control::{Options, Running};
 use super::controller_keeper::ControllerKeeper;
 use super::controller_process::Handover;
+use super::files;
 use super::flags::Mode;
 use super::initial::{self, Initial};
 use super::k3s_config::{ConfigFile, Places};
@@ -125,6 +126,8 @@ fn boot(
     // While no rule has put anything over the kernel's own files.
     let environment = Environment::here();
     let initial = initial::choose(&options, &paths.last_good())?;
+    // For an `up` that does not say which: the same cluster comes back.
+    files::write_atomically(&paths.mode(), options.mode.name().as_bytes()).map_err(preflight::failure)?;
     let config = ConfigFile::load(&options.k3s_flags);
     let places = Places::of(&options.k3s_flags, &config);
     let mut remedies = Remedies::new(options.mode, places.data.clone(), paths.cni(), &initial.document);

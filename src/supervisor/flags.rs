@@ -28,6 +28,11 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// From its name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::ControlPlane, Self::Node].into_iter().find(|mode| mode.name() == name)
+    }
+
     /// As it is written on the command line and in status.
     pub fn name(self) -> &'static str {
         match self {

@@ -61,6 +61,11 @@ impl Paths {
         self.state.join("last-good.json")
     }
 
+    /// The mode of the last start.
+    pub fn mode(&self) -> PathBuf {
+        self.state.join("mode")
+    }
+
     /// One JSON line per table taken or refused, restart and rollback.
     pub fn audit(&self) -> PathBuf {
         self.logs().join("audit.log")
