@@ -162,5 +162,10 @@ X",
     machine.shell(&format!("kill -9 {}", status["supervisor"]["pid"]));
     machine.run(0, &["down"]);
     assert_eq!(machine.shell("ls /dev; cat /proc/self/mountinfo"), before);
+    // The kernel may still be at ending k3s.
+    let until = std::time::Instant::now() + Duration::from_secs(10);
+    while !machine.processes().is_empty() && std::time::Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
+    }
     assert_eq!(machine.processes(), [] as [String; 0]);
 }
