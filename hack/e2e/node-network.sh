@@ -15,7 +15,8 @@ check "reaches it over UDP" done_well udp-client
 outside=$(ip route | awk '/^default/ {print $3}')
 if [[ $place == gvisor-strict ]]; then
   # No nat table there: the way out is told as a limit, never pretended.
-  check "egress is said to be missing" says egress "$sandbar" doctor
+  check "status says that there is no way out" says "without a way out or host ports" status '.remedies[].detail'
+  check "and doctor says why" says "pods get no egress" "$sandbar" doctor
 else
   check "a pod that calls outside" client egress "[ \"\$(nc -w 5 $outside 17979 </dev/null)\" = outside ]"
   check "is answered" done_well egress

@@ -62,7 +62,12 @@ pub fn supply(data: &Path, own: &Path, network: &NetworkSettings, plan: &Plan) -
     files::write_atomically(&configuration.join("10-sandbar.conflist"), text.as_bytes())
         .map_err(|error| error.to_string())?;
     Ok(State::Applied(match wanted {
-        Wanted::Bridge => format!("{OURS} with pods in {}", subnet(&args)?),
+        Wanted::Bridge => match cni::way_out() {
+            Ok(()) => format!("{OURS} with pods in {}", subnet(&args)?),
+            Err(why) => {
+                format!("{OURS} with pods in {}, without a way out or host ports: {why}", subnet(&args)?)
+            }
+        },
         _ => "pods with the network of the host only".to_owned(),
     }))
 }
