@@ -25,6 +25,9 @@ e2e: ## One whole up, apply, see, down on this machine
 e2e-gvisor: ## The same in both gVisor generations and the stricter sandbox
 	@hack/e2e/run gvisor gvisor-4.4 gvisor-strict
 
+conformance: ## Upstream's conformance tests (FOCUS=regex SKIP=regex WHERE=gvisor|gvisor-4.4|linux)
+	@FOCUS='$(FOCUS)' SKIP='$(SKIP)' WHERE='$(or $(WHERE),gvisor)' hack/conformance/run
+
 bench: ## Against no interception and against PTRACE_SYSCALL on everything
 	@hack/bench $(ARGS)
 
@@ -34,4 +37,4 @@ update: ## Regenerate what is generated
 verify: ## Compare what is generated
 	@hack/verify-all
 
-.PHONY: help up down test test-full e2e e2e-gvisor bench update verify
+.PHONY: help up down test test-full e2e e2e-gvisor conformance bench update verify
