@@ -178,7 +178,7 @@ fn back(
     signal::ignore_what_others_send();
     let observed = Observed::open(&create_observed()?, true)?;
     let interceptor =
-        Interceptor::start_restoring(observed, args.backend, dispositions).map_err(|error| {
+        Interceptor::start_restoring(observed, args.backend, dispositions, false).map_err(|error| {
             Failure::new(Exit::Unsupported, error.to_string()).hint("`sandbar doctor` says what is missing")
         })?;
     interceptor.program(document);

@@ -7,6 +7,7 @@ use super::config::Config;
 use super::egress;
 use super::error::CniError;
 use super::ipam::Ipam;
+use super::netlink::Netlink;
 use super::netns::Netns;
 use super::plug::{self, Plug};
 use super::ports;
@@ -24,7 +25,7 @@ pub fn add(call: &Call, config: &Config, ipam: &Ipam<'_>, store: &Store) -> Resu
         return Err(CniError::Attachment(format!("{} is the node's own network namespace", path.display())));
     }
     let mut socket = plug::open()?;
-    let plug = Plug { id: &id, bridge: &config.bridge, mtu: None, node: &node, pod: &pod };
+    let plug = Plug { id: &id, mtu: None, node: &node, pod: &pod };
     if let Some(before) = store.attachment(&id)? {
         if let Some(outcome) = before.outcome.as_ref().filter(|_| before.netns == path)
             && plug::difference(&plug, &mut socket, outcome)?.is_none()
@@ -39,41 +40,42 @@ pub fn add(call: &Call, config: &Config, ipam: &Ipam<'_>, store: &Store) -> Resu
     }
     let mut attachment = Attachment { id: id.clone(), netns: path.to_owned(), ..Attachment::default() };
     store.save(&attachment)?;
-    let built = build(config, ipam, store, &plug, &mut socket, &mut attachment);
-    match built {
-        Ok(outcome) => Ok(outcome),
-        Err(error) => {
-            if let Err(left) = remove::attachment(&attachment, Some(&pod), &mut socket, ipam, store) {
-                eprintln!("sandbar-cni: after a failure something is left: {left}");
-            }
-            Err(error)
-        }
+    let leased = ipam.add(&id, &path.display().to_string());
+    if let Err(error @ CniError::Delegate { .. }) = leased {
+        // It said no, and has taken back what it had begun.
+        store.forget(&id)?;
+        return Err(error);
     }
+    let built = leased.and_then(|leased| build(config, store, &plug, &mut socket, &leased, &mut attachment));
+    built.inspect_err(|_| {
+        if let Err(left) = remove::attachment(&attachment, Some(&pod), &mut socket, ipam, store) {
+            eprintln!("sandbar-cni: after a failure something is left: {left}");
+        }
+    })
 }
 
 fn build(
     config: &Config,
-    ipam: &Ipam<'_>,
     store: &Store,
     plug: &Plug<'_>,
-    socket: &mut super::netlink::Netlink,
+    socket: &mut Netlink,
+    leased: &Outcome,
     attachment: &mut Attachment,
 ) -> Result<Outcome, CniError> {
-    let netns = attachment.netns.display().to_string();
-    let mut outcome = ipam.add(plug.id, &netns)?;
+    let mut outcome = leased.single();
     let up = egress::uplink(socket, config)?;
     let mtu = plug::mtu(config.mtu, up.as_ref().map(|(link, _)| link.mtu));
-    let bridge = plug::ensure_bridge(socket, &config.bridge, &plug::gateways(&outcome), mtu)?;
-    let (host_end, pod_end) = Plug { mtu, ..*plug }.make(socket, &bridge, &outcome)?;
-    egress::ensure(config, store, up.as_ref(), &outcome)?;
+    let (host_end, pod_end) = Plug { mtu, ..*plug }.make(socket, &outcome)?;
+    egress::forward()?;
+    egress::ensure(config, store, up.as_ref(), leased)?;
     ports::open(config, store, socket, &outcome, attachment)?;
 
     outcome.routes = outcome.all_routes();
     for ip in &mut outcome.ips {
-        ip.interface = Some(2);
+        ip.interface = Some(1);
     }
-    let bridge = Interface { name: bridge.name, mac: bridge.mac, sandbox: None };
-    outcome.interfaces = vec![bridge, host_end, Interface { sandbox: Some(netns), ..pod_end }];
+    let netns = attachment.netns.display().to_string();
+    outcome.interfaces = vec![host_end, Interface { sandbox: Some(netns), ..pod_end }];
     attachment.outcome = Some(outcome.clone());
     store.save(attachment)?;
     Ok(outcome)

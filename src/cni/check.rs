@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::call::Call;
 use super::config::{Config, NEWEST, VERSIONS};
+use super::egress;
 use super::error::CniError;
 use super::ipam::Ipam;
 use super::iptables::Iptables;
@@ -37,36 +38,30 @@ pub fn check(call: &Call, config: &Config, ipam: &Ipam<'_>, store: &Store) -> Re
     let path = call.netns.as_deref().unwrap_or(Path::new(""));
     ipam.check(&id, &path.display().to_string())?;
     let (node, pod) = (Netns::own()?, Netns::open(path)?);
-    let plug = Plug { id: &id, bridge: &config.bridge, mtu: None, node: &node, pod: &pod };
+    let plug = Plug { id: &id, mtu: None, node: &node, pod: &pod };
     if let Some(what) = plug::difference(&plug, &mut plug::open()?, outcome)? {
         return different(what);
     }
     let Some(program) = &known.iptables else { return Ok(()) };
-    let iptables = Iptables::at(program);
-    for rule in &known.rules {
-        if !iptables.has(rule)? {
-            return different(format!(
-                "a rule of a host port is gone: {} {}",
-                rule.chain,
-                rule.spec.join(" ")
-            ));
+    match Iptables::at(program).missing(&known.rules)?.first() {
+        Some(rule) => {
+            different(format!("a host port's rule is gone: {} {}", rule.chain, rule.spec.join(" ")))
         }
+        None => Ok(()),
     }
-    Ok(())
 }
 
-/// STATUS: could ADD work? A bridge and a pair of links are made in a namespace that nobody else sees.
+/// STATUS: could ADD work? A pair of links is made between two namespaces that nobody else sees.
 pub fn status(ipam: &Ipam<'_>) -> Result<(), CniError> {
     ipam.answers()?;
     let id = Id { network: "status".into(), container: "status".into(), ifname: "eth0".into() };
     let tried = netns::inside_fresh(|| {
-        let mut fresh = plug::open()?;
-        let pod = Netns::own()?;
-        let bridge = plug::ensure_bridge(&mut fresh, "sandbar0", &[], None)?;
-        let plug = Plug { id: &id, bridge: "sandbar0", mtu: None, node: &pod, pod: &pod };
-        plug.make(&mut fresh, &bridge, &Outcome::default()).map(drop)
+        let node = Netns::own()?;
+        let pod = netns::inside_fresh(Netns::own)?;
+        let plug = Plug { id: &id, mtu: None, node: &node, pod: &pod };
+        plug.make(&mut plug::open()?, &Outcome::default()).map(drop)
     });
-    tried.map_err(|error| CniError::Unavailable(error.to_string()))
+    tried.and_then(|()| egress::forward()).map_err(|error| CniError::Unavailable(error.to_string()))
 }
 
 /// VERSION: what is understood.

@@ -14,8 +14,6 @@ use super::error::CniError;
 pub const VERSIONS: [&str; 5] = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 /// The newest of them.
 pub const NEWEST: &str = "1.1.0";
-/// The bridge, where the configuration names none.
-pub const BRIDGE: &str = "sandbar0";
 /// Where the plugin remembers what it did, where the configuration says nothing. It does not outlive the machine, as links do not.
 pub const STATE: &str = "/run/sandbar/cni";
 
@@ -86,9 +84,6 @@ pub struct Config {
     /// The network's name.
     #[serde(default)]
     pub name: String,
-    /// The bridge on the node.
-    #[serde(default = "bridge")]
-    pub bridge: String,
     /// MTU of the links; that of the way out if it is smaller than the kernel's own choice.
     #[serde(default)]
     pub mtu: Option<u32>,
@@ -127,11 +122,8 @@ impl Config {
         if !is_id(&config.name) {
             return wrong(format!("name {:?} is no name of a network", config.name));
         }
-        for (what, name) in [("bridge", &config.bridge), ("hostInterface", &config.host_interface)] {
-            let left_out = name.is_empty() && what == "hostInterface";
-            if !left_out && !is_ifname(name) {
-                return wrong(format!("{what} {name:?} is no name of an interface"));
-            }
+        if !config.host_interface.is_empty() && !is_ifname(&config.host_interface) {
+            return wrong(format!("hostInterface {:?} is no name of an interface", config.host_interface));
         }
         if config.mtu.is_some_and(|mtu| mtu != 0 && !(576..=65535).contains(&mtu)) {
             return wrong("mtu must lie between 576 and 65535".into());
@@ -188,10 +180,6 @@ fn oldest() -> String {
     "0.3.0".to_owned()
 }
 
-fn bridge() -> String {
-    BRIDGE.to_owned()
-}
-
 fn state() -> PathBuf {
     STATE.into()
 }
@@ -208,8 +196,8 @@ mod tests {
     fn defaults() {
         let config = read(r#"{"cniVersion":"1.0.0","name":"pods","type":"sandbar-cni"}"#).unwrap();
         assert_eq!(
-            (config.bridge.as_str(), config.wanted(), config.ports().count()),
-            (BRIDGE, Wanted::Auto, 0)
+            (config.state_dir.as_path(), config.wanted(), config.ports().count()),
+            (Path::new(STATE), Wanted::Auto, 0)
         );
         assert_eq!(config.leases(), Path::new("/var/lib/cni/networks/pods"));
     }
@@ -217,7 +205,7 @@ mod tests {
     #[test]
     fn all_of_it() {
         let config = read(
-            r#"{"cniVersion":"1.1.0","name":"pods","bridge":"cni0","mtu":1400,"egress":"snat","hostInterface":"eth1",
+            r#"{"cniVersion":"1.1.0","name":"pods","mtu":1400,"egress":"snat","hostInterface":"eth1",
                 "ipam":{"type":"host-local","dataDir":"/x"},
                 "runtimeConfig":{"portMappings":[{"hostPort":80,"containerPort":8080,"protocol":"TCP","hostIP":""},
                   {"hostPort":0,"containerPort":1,"protocol":"udp"}]},
@@ -241,7 +229,7 @@ mod tests {
             ("{", 6),
             (r#"{"cniVersion":"2.0.0","name":"a"}"#, 1),
             (r#"{"cniVersion":"1.0.0","name":"../a"}"#, 7),
-            (r#"{"cniVersion":"1.0.0","name":"a","bridge":"much-too-long-name"}"#, 7),
+            (r#"{"cniVersion":"1.0.0","name":"a","hostInterface":"much-too-long-name"}"#, 7),
             (r#"{"cniVersion":"1.0.0","name":"a","mtu":3}"#, 7),
             (r#"{"cniVersion":"1.0.0","name":"a","stateDir":"x"}"#, 7),
             (r#"{"cniVersion":"1.0.0","name":"a","egress":"tunnel"}"#, 6),

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::NAME;
-use super::config::{BRIDGE, NEWEST};
+use super::config::NEWEST;
 
 /// The conflist for a node whose pods live in `subnet`. What the plugin remembers, and the leases, lie in `state`, which should
 /// not outlive the kernel that the links live in.
@@ -15,7 +15,6 @@ pub fn conflist(subnet: &str, state: &Path) -> String {
         "name": "sandbar",
         "plugins": [{
             "type": NAME,
-            "bridge": BRIDGE,
             "egress": "auto",
             "stateDir": state,
             "ipam": {

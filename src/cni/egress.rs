@@ -4,7 +4,6 @@
 //! [`ensure`], written down like the others.
 
 use std::fs;
-use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -39,7 +38,7 @@ pub fn uplink(node: &mut Netlink, config: &Config) -> Result<Option<(Link, Ipv4A
     let links = node.links().map_err(failed())?;
     let link = if config.host_interface.is_empty() {
         let defaults = node.defaults().map_err(failed())?;
-        defaults.first().and_then(|best| links.iter().find(|link| link.index == best.link))
+        defaults.first().and_then(|best| links.iter().find(|link| link.index == *best))
     } else {
         links.iter().find(|link| link.name == config.host_interface)
     };
@@ -93,17 +92,17 @@ fn probe(up: Option<&(Link, Ipv4Addr)>, outcome: &Outcome) -> Result<(Iptables, 
 }
 
 fn set_up(iptables: &Iptables, choice: &Choice) -> Result<Egress, String> {
-    forward().map_err(|error| format!("cannot write 1 to {FORWARDING}: {error}"))?;
-    let rules = iptables.ensure(choice).map_err(|error| error.to_string())?;
+    let rules = iptables.ensure_either(choice).map_err(|error| error.to_string())?;
     Ok(Egress::Snat { iptables: iptables.program().to_owned(), rules })
 }
 
-/// Between interfaces packets pass only if this is on.
-pub fn forward() -> io::Result<()> {
-    match fs::read_to_string(FORWARDING)?.trim() {
+/// Lets packets pass between interfaces: without it no pod reaches anything but its node.
+pub fn forward() -> Result<(), CniError> {
+    let done = fs::read_to_string(FORWARDING).and_then(|value| match value.trim() {
         "1" => Ok(()),
         _ => fs::write(FORWARDING, "1"),
-    }
+    });
+    done.map_err(CniError::io(format!("write 1 to {FORWARDING}")))
 }
 
 /// Removes the rules of a way that is in force no more, but for those that still are.
@@ -113,10 +112,9 @@ fn take_down(before: &Egress, now: Option<&Egress>) {
         Some(Egress::Snat { rules, .. }) => rules.as_slice(),
         _ => &[],
     };
-    for rule in rules.iter().filter(|rule| !kept.contains(rule)) {
-        if let Err(error) = Iptables::at(iptables).remove(rule) {
-            eprintln!("sandbar-cni: an old rule stays: {error}");
-        }
+    let old: Vec<Rule> = rules.iter().filter(|rule| !kept.contains(rule)).cloned().collect();
+    if let Err(error) = Iptables::at(iptables).remove(&old) {
+        eprintln!("sandbar-cni: old rules stay: {error}");
     }
 }
 

@@ -4,7 +4,7 @@
 //! of what kind a link is, and by process id a peer silently stays: namespaces are named by descriptor.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::RawFd;
 
 use ipnet::IpNet;
@@ -29,16 +29,14 @@ pub struct Link {
     pub name: String,
     pub mac: String,
     pub mtu: u32,
-    /// The bridge that it is a port of.
-    pub master: Option<u32>,
 }
 
-/// A default route.
+/// A route to somewhere: over which link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub struct Default {
+pub struct Way {
+    pub to: IpNet,
     pub link: u32,
-    pub gateway: Option<IpAddr>,
 }
 
 impl Netlink {
@@ -55,13 +53,6 @@ impl Netlink {
     pub fn links(&mut self) -> io::Result<Vec<Link>> {
         let found = self.dump(Message::GetLink(LinkMessage::default()))?;
         Ok(found.into_iter().filter_map(read_link).collect())
-    }
-
-    /// Makes a bridge.
-    pub fn make_bridge(&mut self, name: &str) -> io::Result<()> {
-        let mut message = named(name);
-        message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]));
-        self.change(Message::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
     }
 
     /// Makes a pair of links, one here, its peer in the namespace that a descriptor of this process refers to.
@@ -91,13 +82,6 @@ impl Netlink {
         let mut message = at(index);
         message.header.flags = LinkFlags::Up;
         message.header.change_mask = LinkFlags::Up;
-        self.change(Message::NewLink(message), 0)
-    }
-
-    /// Sets one attribute.
-    pub fn set(&mut self, index: u32, attribute: LinkAttribute) -> io::Result<()> {
-        let mut message = at(index);
-        message.attributes.push(attribute);
         self.change(Message::NewLink(message), 0)
     }
 
@@ -137,12 +121,21 @@ impl Netlink {
         allow_existing(self.change(message, NLM_F_CREATE | NLM_F_EXCL))
     }
 
-    /// The IPv4 default routes, best first where the kernel sorts them.
-    pub fn defaults(&mut self) -> io::Result<Vec<Default>> {
+    /// The links of the IPv4 default routes, best first where the kernel sorts them.
+    pub fn defaults(&mut self) -> io::Result<Vec<u32>> {
+        let ways = self.ways(AddressFamily::Inet)?;
+        Ok(ways.into_iter().filter(|way| way.to.prefix_len() == 0).map(|way| way.link).collect())
+    }
+
+    /// Whether there is a route to exactly this over that link.
+    pub fn has_route(&mut self, index: u32, to: IpNet) -> io::Result<bool> {
+        Ok(self.ways(family(to.addr()))?.contains(&Way { to: to.trunc(), link: index }))
+    }
+
+    fn ways(&mut self, family: AddressFamily) -> io::Result<Vec<Way>> {
         let mut message = RouteMessage::default();
-        message.header.address_family = AddressFamily::Inet;
-        let found = self.dump(Message::GetRoute(message))?;
-        Ok(found.into_iter().filter_map(read_default).collect())
+        message.header.address_family = family;
+        Ok(self.dump(Message::GetRoute(message))?.into_iter().filter_map(read_way).collect())
     }
 }
 
@@ -192,7 +185,6 @@ fn read_link(message: Message) -> Option<Link> {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
-            LinkAttribute::Controller(master) => link.master = Some(master),
             LinkAttribute::Address(mac) => {
                 link.mac = mac.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":");
             }
@@ -218,43 +210,50 @@ fn read_address(message: Message, index: Option<u32>) -> Option<IpNet> {
     IpNet::new(local.or(address)?, message.header.prefix_len).ok()
 }
 
-fn read_default(message: Message) -> Option<Default> {
+fn read_way(message: Message) -> Option<Way> {
     let Message::NewRoute(message) = message else { return None };
     let header = &message.header;
-    let wanted = header.destination_prefix_length == 0
-        && header.address_family == AddressFamily::Inet
-        && header.table == RouteHeader::RT_TABLE_MAIN
-        && header.kind == RouteType::Unicast;
-    if !wanted {
+    if header.table != RouteHeader::RT_TABLE_MAIN || header.kind != RouteType::Unicast {
         return None;
     }
-    let (mut link, mut gateway) = (None, None);
+    let (mut link, mut to) = (None, None);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Oif(index) => link = Some(*index),
-            RouteAttribute::Gateway(RouteAddress::Inet(ip)) => gateway = Some(IpAddr::V4(*ip)),
+            RouteAttribute::Destination(RouteAddress::Inet(ip)) => to = Some(IpAddr::V4(*ip)),
+            RouteAttribute::Destination(RouteAddress::Inet6(ip)) => to = Some(IpAddr::V6(*ip)),
             _ => {}
         }
     }
-    Some(Default { link: link?, gateway })
+    let to = to.or_else(|| match header.address_family {
+        AddressFamily::Inet => Some(Ipv4Addr::UNSPECIFIED.into()),
+        AddressFamily::Inet6 => Some(Ipv6Addr::UNSPECIFIED.into()),
+        _ => None,
+    })?;
+    Some(Way { to: IpNet::new(to, header.destination_prefix_length).ok()?, link: link? })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_default_route_names_its_device_and_no_destination() {
-        let message = route(7, "0.0.0.0/0".parse().unwrap(), Some("10.42.0.1".parse().unwrap()));
-        assert!(message.attributes.contains(&RouteAttribute::Oif(7)));
-        assert!(!message.attributes.iter().any(|one| matches!(one, RouteAttribute::Destination(_))));
-        let read = read_default(Message::NewRoute(message)).unwrap();
-        assert_eq!(read, Default { link: 7, gateway: Some("10.42.0.1".parse().unwrap()) });
+    fn read(to: &str, gateway: Option<&str>) -> (RouteMessage, Option<Way>) {
+        let message = route(7, to.parse().unwrap(), gateway.map(|text| text.parse().unwrap()));
+        (message.clone(), read_way(Message::NewRoute(message)))
     }
 
     #[test]
-    fn a_route_to_a_network_is_no_default() {
-        let message = route(7, "10.9.0.0/16".parse().unwrap(), None);
-        assert!(read_default(Message::NewRoute(message)).is_none());
+    fn a_default_route_names_its_device_and_no_destination() {
+        let (message, way) = read("0.0.0.0/0", Some("10.42.0.1"));
+        assert!(message.attributes.contains(&RouteAttribute::Oif(7)));
+        assert!(!message.attributes.iter().any(|one| matches!(one, RouteAttribute::Destination(_))));
+        assert_eq!(way, Some(Way { to: "0.0.0.0/0".parse().unwrap(), link: 7 }));
+    }
+
+    #[test]
+    fn a_route_to_one_address_is_read_as_it_was_written() {
+        for to in ["10.42.0.5/32", "2001:db8::5/128"] {
+            assert_eq!(read(to, None).1, Some(Way { to: to.parse().unwrap(), link: 7 }));
+        }
     }
 }

@@ -1,11 +1,13 @@
-//! The wiring: a bridge on the node, and a pair of links between it and a pod. It is made inside the pod's namespace with the
-//! peer placed in the node's, since gVisor moves no link afterwards.
+//! The wiring: a pair of links per pod, routed by the node. It is made inside the pod's namespace with the peer placed in the
+//! node's, since gVisor moves no link afterwards.
+//!
+//! There is no bridge: gVisor's hands every frame between two pods to the node's own stack as well, which forwards it, so that it
+//! arrives twice and TCP between pods breaks as soon as the node forwards at all. Instead the gateway's address is on the node's end of
+//! each pair, the pod's address is a single one, and a route on the node leads to it. All that pods send passes the node.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netlink_packet_route::link::LinkAttribute;
-use nix::errno::Errno;
 
 use super::error::CniError;
 use super::links::Link;
@@ -18,11 +20,10 @@ use super::state::Id;
 const USUAL_MTU: u32 = 1500;
 
 /// What is to be wired.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)]
 pub struct Plug<'a> {
     pub id: &'a Id,
-    pub bridge: &'a str,
     pub mtu: Option<u32>,
     pub node: &'a Netns,
     pub pod: &'a Netns,
@@ -38,53 +39,6 @@ pub fn open() -> Result<Netlink, CniError> {
     Netlink::open().map_err(CniError::network("open a netlink socket"))
 }
 
-/// Makes the bridge if it is not there, gives it the gateways' addresses and takes it up.
-pub fn ensure_bridge(
-    node: &mut Netlink,
-    name: &str,
-    gateways: &[IpNet],
-    mtu: Option<u32>,
-) -> Result<Link, CniError> {
-    let failed = |what: &str| CniError::network(format!("{what} bridge {name}"));
-    if node.link(name).map_err(failed("look for"))?.is_none() {
-        match node.make_bridge(name) {
-            Err(error) if error.raw_os_error() != Some(Errno::EEXIST as i32) => {
-                return Err(failed("make")(error));
-            }
-            _ => {}
-        }
-        settle(node, name, gateways, mtu);
-    }
-    let bridge = must(node, name)?;
-    for gateway in gateways {
-        node.add_address(bridge.index, *gateway).map_err(failed("give an address to"))?;
-    }
-    node.up(bridge.index).map_err(failed("take up"))?;
-    Ok(bridge)
-}
-
-/// A bridge's hardware address follows its ports' unless it is set, and pods would send to the old one for a while. Where it
-/// cannot be set (gVisor does not say) it does not follow either.
-fn settle(node: &mut Netlink, name: &str, gateways: &[IpNet], mtu: Option<u32>) {
-    let Ok(Some(bridge)) = node.link(name) else { return };
-    let v4 = gateways.iter().find_map(|net| match net.addr() {
-        IpAddr::V4(address) => Some(address.octets()),
-        IpAddr::V6(_) => None,
-    });
-    if let Some([a, b, c, d]) = v4 {
-        let _ = node.set(bridge.index, LinkAttribute::Address(vec![0x0a, 0x58, a, b, c, d]));
-    }
-    if let Some(mtu) = mtu {
-        let _ = node.set(bridge.index, LinkAttribute::Mtu(mtu));
-    }
-}
-
-/// The addresses that the bridge needs for these leases.
-pub fn gateways(outcome: &Outcome) -> Vec<IpNet> {
-    let of = |ip: &super::result::Address| IpNet::new(ip.gateway?, ip.address.prefix_len()).ok();
-    outcome.ips.iter().filter_map(of).collect()
-}
-
 impl Plug<'_> {
     /// Whether the pod has a link of that name already.
     pub fn taken(&self) -> Result<bool, CniError> {
@@ -95,20 +49,21 @@ impl Plug<'_> {
         })
     }
 
-    /// Makes the pair, sets the pod's end up and puts the node's end on the bridge. Returns both ends.
-    pub fn make(
-        &self,
-        node: &mut Netlink,
-        bridge: &Link,
-        outcome: &Outcome,
-    ) -> Result<(Interface, Interface), CniError> {
+    /// Makes the pair and sets both ends up. Returns the node's and the pod's.
+    pub fn make(&self, node: &mut Netlink, outcome: &Outcome) -> Result<(Interface, Interface), CniError> {
         let peer = self.id.host_link();
         let pod_end = self.pod.inside(|| self.make_inside(&peer, outcome))?;
         let failed =
             |what: &str| CniError::network(format!("{what} {peer}, the node's end of the pod's link"));
         let link = must(node, &peer)?;
-        node.set(link.index, LinkAttribute::Controller(bridge.index)).map_err(failed("put on the bridge"))?;
+        for gateway in outcome.ips.iter().filter_map(|ip| ip.gateway) {
+            node.add_address(link.index, gateway.into()).map_err(failed("give an address to"))?;
+        }
         node.up(link.index).map_err(failed("take up"))?;
+        for ip in &outcome.ips {
+            node.add_route(link.index, ip.address, None)
+                .map_err(CniError::network(format!("add the node's route to {}", ip.address)))?;
+        }
         Ok((Interface { name: peer.clone(), mac: link.mac, sandbox: None }, pod_end))
     }
 
@@ -125,9 +80,12 @@ impl Plug<'_> {
             pod.add_address(link.index, ip.address).map_err(failed("give an address to"))?;
         }
         pod.up(link.index).map_err(failed("take up"))?;
-        for route in outcome.all_routes() {
-            pod.add_route(link.index, route.dst, outcome.gateway_of(&route))
-                .map_err(CniError::network(format!("add the route to {} in the pod", route.dst)))?;
+        // The gateways first: Linux takes no route by one that it cannot reach.
+        let gateways = outcome.ips.iter().filter_map(|ip| Some((IpNet::from(ip.gateway?), None)));
+        let others = outcome.all_routes().into_iter().map(|route| (route.dst, outcome.gateway_of(&route)));
+        for (to, gateway) in gateways.chain(others) {
+            pod.add_route(link.index, to, gateway)
+                .map_err(CniError::network(format!("add the route to {to} in the pod")))?;
         }
         Ok(Interface { name: name.clone(), mac: link.mac, sandbox: None })
     }
@@ -138,9 +96,8 @@ pub fn unplug(node: &mut Netlink, pod: Option<&Netns>, id: &Id) -> Result<(), Cn
     let peer = id.host_link();
     node.remove(&peer).map_err(CniError::network(format!("remove {peer}")))?;
     let Some(pod) = pod else { return Ok(()) };
-    pod.inside(|| {
-        open()?.remove(&id.ifname).map_err(CniError::network(format!("remove {} in the pod", id.ifname)))
-    })
+    let failed = || CniError::network(format!("remove {} in the pod", id.ifname));
+    pod.inside(|| open()?.remove(&id.ifname).map_err(failed()))
 }
 
 /// In what the wiring differs from what ADD answered, if it does.
@@ -151,20 +108,18 @@ pub fn difference(
 ) -> Result<Option<String>, CniError> {
     let failed = || CniError::network("read the node's links");
     let peer = plug.id.host_link();
-    let Some(bridge) = node.link(plug.bridge).map_err(failed())? else {
-        return Ok(Some(format!("the bridge {} is gone", plug.bridge)));
+    let Some(link) = node.link(&peer).map_err(failed())? else {
+        return Ok(Some(format!("{peer}, the node's end of the pod's link, is gone")));
     };
-    let held = node.addresses(Some(bridge.index)).map_err(failed())?;
-    if let Some(lost) = gateways(outcome).into_iter().find(|gateway| !held.contains(gateway)) {
-        return Ok(Some(format!("the bridge {} has lost the address {lost}", plug.bridge)));
+    let held = node.addresses(Some(link.index)).map_err(failed())?;
+    let mut gateways = outcome.ips.iter().filter_map(|ip| ip.gateway);
+    if let Some(lost) = gateways.find(|gateway| !holds(&held, *gateway)) {
+        return Ok(Some(format!("{peer} has lost the gateway's address {lost}")));
     }
-    match node.link(&peer).map_err(failed())? {
-        None => return Ok(Some(format!("{peer}, the node's end of the pod's link, is gone"))),
-        // Old gVisor does not say what a port belongs to.
-        Some(link) if link.master.is_some_and(|master| master != bridge.index) => {
-            return Ok(Some(format!("{peer} is a port of another bridge")));
+    for ip in &outcome.ips {
+        if !node.has_route(link.index, ip.address).map_err(failed())? {
+            return Ok(Some(format!("the node has lost its route to {}", ip.address)));
         }
-        Some(_) => {}
     }
     plug.pod.inside(|| difference_inside(&plug.id.ifname, outcome))
 }
@@ -172,18 +127,23 @@ pub fn difference(
 fn difference_inside(name: &str, outcome: &Outcome) -> Result<Option<String>, CniError> {
     let failed = || CniError::network("read the pod's links");
     let mut pod = open()?;
-    let Some(link) = pod.link(name).map_err(failed())? else {
+    let Some(Link { index, .. }) = pod.link(name).map_err(failed())? else {
         return Ok(Some(format!("{name} is gone from the pod")));
     };
-    let held = pod.addresses(Some(link.index)).map_err(failed())?;
+    let held = pod.addresses(Some(index)).map_err(failed())?;
     if let Some(lost) = outcome.ips.iter().find(|ip| !held.contains(&ip.address)) {
         return Ok(Some(format!("{name} has lost the address {}", lost.address)));
     }
-    let Some((_, _, gateway)) = outcome.v4() else { return Ok(None) };
-    let own_default = outcome.routes.iter().any(|route| route.dst.prefix_len() == 0);
-    let defaults = pod.defaults().map_err(failed())?;
-    let there = defaults.iter().any(|one| one.link == link.index && one.gateway == Some(gateway.into()));
-    Ok((!there && !own_default).then(|| format!("the pod has lost its default route by {gateway}")))
+    for route in outcome.all_routes() {
+        if !pod.has_route(index, route.dst).map_err(failed())? {
+            return Ok(Some(format!("the pod has lost its route to {}", route.dst)));
+        }
+    }
+    Ok(None)
+}
+
+fn holds(held: &[IpNet], address: IpAddr) -> bool {
+    held.iter().any(|net| net.addr() == address)
 }
 
 fn must(socket: &mut Netlink, name: &str) -> Result<Link, CniError> {
@@ -201,14 +161,5 @@ mod tests {
         assert_eq!(mtu(None, Some(1300)), Some(1300));
         assert_eq!(mtu(Some(0), Some(9000)), None);
         assert_eq!(mtu(None, None), None);
-    }
-
-    #[test]
-    fn the_bridge_gets_the_gateways_with_the_subnets_length() {
-        let outcome: Outcome = serde_json::from_str(
-            r#"{"ips":[{"address":"10.42.0.5/24","gateway":"10.42.0.1"},{"address":"10.43.0.5/24"}]}"#,
-        )
-        .unwrap();
-        assert_eq!(gateways(&outcome), ["10.42.0.1/24".parse::<IpNet>().unwrap()]);
     }
 }

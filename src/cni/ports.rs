@@ -5,12 +5,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 
 use super::config::{Config, PortMapping, Protocol};
-use super::egress::forward;
 use super::error::CniError;
 use super::iptables::Iptables;
 use super::netlink::Netlink;
 use super::result::Outcome;
-use super::rules::{Choice, Pod, host_port};
+use super::rules::{Pod, Rule, host_port, to_itself};
 use super::state::{Attachment, Store};
 
 /// Opens the ports that are asked for, having written down what will have to be removed.
@@ -24,45 +23,40 @@ pub fn open(
     if config.ports().next().is_none() {
         return Ok(());
     }
-    let (address, subnet, gateway) =
+    let (address, _, gateway) =
         outcome.v4().ok_or_else(|| CniError::Rules("a host port needs a pod with an IPv4 address".into()))?;
     let addresses = node.addresses(None).map_err(CniError::network("read the node's addresses"))?;
-    let choices = plan(config.ports(), Pod { address, subnet, gateway }, &addresses)?;
+    let pod = Pod { address, gateway };
+    let (rules, itself) = (plan(config.ports(), pod, &addresses)?, to_itself(pod));
     let iptables = Iptables::find()
         .map_err(|why| CniError::Rules(format!("host ports need the kernel's nat table: {why}")))?;
-    forward().map_err(CniError::io("let packets pass between interfaces"))?;
     attachment.iptables = Some(iptables.program().to_owned());
-    attachment.rules = choices.iter().flat_map(Choice::all).cloned().collect();
+    attachment.rules = [rules.as_slice(), &itself].concat();
     store.save(attachment)?;
-    let mut in_force = Vec::new();
-    for choice in &choices {
-        in_force.extend(iptables.ensure(choice)?);
-    }
-    attachment.rules = in_force;
-    Ok(())
+    iptables.ensure(&rules)?;
+    iptables.ensure_first(&itself)
 }
 
 /// Closes the ports of an attachment.
 pub fn close(attachment: &Attachment) -> Result<(), CniError> {
     let Some(program) = &attachment.iptables else { return Ok(()) };
-    let iptables = Iptables::at(program);
-    attachment.rules.iter().try_for_each(|rule| iptables.remove(rule))
+    Iptables::at(program).remove(&attachment.rules)
 }
 
 fn plan<'a>(
     ports: impl Iterator<Item = &'a PortMapping>,
     pod: Pod,
     addresses: &[IpNet],
-) -> Result<Vec<Choice>, CniError> {
-    let mut choices = Vec::new();
+) -> Result<Vec<Rule>, CniError> {
+    let mut rules = Vec::new();
     for port in ports {
         if port.protocol == Protocol::Sctp {
             return Err(CniError::Rules(format!("host port {}: SCTP is not supported", port.host_port)));
         }
         let node = node_addresses(port, addresses)?;
-        choices.extend(host_port(port, pod, &node));
+        rules.extend(host_port(port, pod, &node));
     }
-    Ok(choices)
+    Ok(rules)
 }
 
 /// The addresses that a port is open on. Not the loopback: what comes from there may not leave it.
@@ -76,7 +70,13 @@ fn node_addresses(port: &PortMapping, addresses: &[IpNet]) -> Result<Vec<Ipv4Add
         Ok(IpAddr::V6(address)) if !address.is_unspecified() => {
             Err(CniError::Rules(format!("host port {}: {address} is no IPv4 address", port.host_port)))
         }
-        _ => Ok(own.collect()),
+        _ => {
+            // The gateway's address is on many links.
+            let mut own: Vec<_> = own.collect();
+            own.sort_unstable();
+            own.dedup();
+            Ok(own)
+        }
     }
 }
 
@@ -90,11 +90,12 @@ mod tests {
 
     #[test]
     fn a_port_is_open_on_every_address_but_the_loopback() {
-        let addresses: Vec<IpNet> = ["127.0.0.1/8", "198.18.0.2/24", "fe80::1/64", "10.42.0.1/24"]
-            .map(|text| text.parse().unwrap())
-            .into();
+        let addresses: Vec<IpNet> =
+            ["127.0.0.1/8", "198.18.0.2/24", "fe80::1/64", "10.42.0.1/32", "10.42.0.1/32"]
+                .map(|text| text.parse().unwrap())
+                .into();
         let open = |host_ip: &str| node_addresses(&port(host_ip, Protocol::Tcp), &addresses).unwrap();
-        let all: [Ipv4Addr; 2] = ["198.18.0.2".parse().unwrap(), "10.42.0.1".parse().unwrap()];
+        let all: [Ipv4Addr; 2] = ["10.42.0.1".parse().unwrap(), "198.18.0.2".parse().unwrap()];
         assert_eq!(open(""), all);
         assert_eq!(open("0.0.0.0"), all);
         assert_eq!(open("::"), all);
@@ -104,11 +105,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_said() {
-        let pod = Pod {
-            address: "10.42.0.5".parse().unwrap(),
-            subnet: "10.42.0.0/24".parse().unwrap(),
-            gateway: "10.42.0.1".parse().unwrap(),
-        };
+        let pod = Pod { address: "10.42.0.5".parse().unwrap(), gateway: "10.42.0.1".parse().unwrap() };
         let error = plan([port("", Protocol::Sctp)].iter(), pod, &[]).unwrap_err();
         assert!(error.to_string().contains("SCTP"), "{error}");
     }

@@ -1,6 +1,7 @@
 //! DEL and GC: everything of an attachment removed, whatever of it exists.
 
 use std::fs;
+use std::path::Path;
 
 use super::call::Call;
 use super::config::Config;
@@ -10,7 +11,7 @@ use super::netlink::Netlink;
 use super::netns::Netns;
 use super::plug;
 use super::ports;
-use super::state::{Attachment, Id, PREFIX, Store};
+use super::state::{self, Attachment, Id, Store};
 
 /// DEL. What is unknown, or gone already, is fine.
 pub fn del(call: &Call, config: &Config, ipam: &Ipam<'_>, store: &Store) -> Result<(), CniError> {
@@ -20,7 +21,7 @@ pub fn del(call: &Call, config: &Config, ipam: &Ipam<'_>, store: &Store) -> Resu
     match store.attachment(&id)? {
         Some(known) => {
             let path = call.netns.as_deref().unwrap_or(&known.netns);
-            let pod = pod(path)?;
+            let pod = pod(path);
             attachment(&known, pod.as_ref(), &mut node, ipam, store)
         }
         // Not by its name in the pod, where it may be somebody else's.
@@ -32,11 +33,8 @@ pub fn del(call: &Call, config: &Config, ipam: &Ipam<'_>, store: &Store) -> Resu
 }
 
 /// The pod's namespace, if it exists and is not the node's.
-fn pod(path: &std::path::Path) -> Result<Option<Netns>, CniError> {
-    match Netns::open(path) {
-        Ok(pod) => Ok(Some(pod).filter(|pod| Netns::own().is_ok_and(|own| !own.is(pod)))),
-        Err(_) => Ok(None),
-    }
+fn pod(path: &Path) -> Option<Netns> {
+    Netns::open(path).ok().filter(|pod| Netns::own().is_ok_and(|own| !own.is(pod)))
 }
 
 /// Removes one that is known, and forgets it when nothing of it is left. All steps are tried; the first failure is told.
@@ -72,7 +70,7 @@ pub fn gc(config: &Config, ipam: &Ipam<'_>, store: &Store) -> Result<(), CniErro
     let mut first = Ok(());
     for known in store.attachments()? {
         if known.id.network == config.name && !wanted(&known.id) {
-            let pod = pod(&known.netns)?;
+            let pod = pod(&known.netns);
             first = first.and(attachment(&known, pod.as_ref(), &mut node, ipam, store));
         }
     }
@@ -91,7 +89,7 @@ pub fn gc(config: &Config, ipam: &Ipam<'_>, store: &Store) -> Result<(), CniErro
         .chain(store.attachments()?.into_iter().map(|known| known.id))
         .map(|id| id.host_link())
         .collect();
-    first.and(stray_links(&mut node, config, &kept))
+    first.and(stray_links(&mut node, &state::prefix(&config.name), &kept))
 }
 
 /// Whose leases the real host-local holds: it has no GC of its own. A file per address names the container and the interface.
@@ -111,16 +109,12 @@ fn lease(network: &str, text: &str) -> Option<Id> {
     Some(Id { network: network.to_owned(), container, ifname: lines.next()?.to_owned() })
 }
 
-/// Removes our links on this network's bridge that nobody remembers.
-fn stray_links(node: &mut Netlink, config: &Config, kept: &[String]) -> Result<(), CniError> {
+/// Removes this network's links that nobody remembers.
+fn stray_links(node: &mut Netlink, prefix: &str, kept: &[String]) -> Result<(), CniError> {
     let failed = || CniError::network("remove links that belong to nobody");
     let links = node.links().map_err(failed())?;
-    let Some(bridge) = links.iter().find(|link| link.name == config.bridge) else { return Ok(()) };
-    let ours = |name: &str| name.len() == 15 && name.starts_with(PREFIX);
-    for link in links.iter().filter(|link| ours(&link.name) && link.master == Some(bridge.index)) {
-        if !kept.contains(&link.name) {
-            node.remove(&link.name).map_err(failed())?;
-        }
+    for link in links.iter().filter(|link| link.name.starts_with(prefix) && !kept.contains(&link.name)) {
+        node.remove(&link.name).map_err(failed())?;
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ pub struct Interface {
 pub struct Address {
     /// With the length of the subnet.
     pub address: IpNet,
-    /// The node's address in that subnet.
+    /// The node's address for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<IpAddr>,
     /// Which of the interfaces has it.
@@ -48,7 +48,7 @@ pub struct Route {
 /// All of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Outcome {
-    /// Interfaces: the bridge, the node's end, the pod's end.
+    /// Interfaces: the node's end, the pod's end.
     #[serde(default)]
     pub interfaces: Vec<Interface>,
     /// Addresses.
@@ -81,6 +81,15 @@ impl Outcome {
             }
         }
         document
+    }
+
+    /// The same with each address alone, without its subnet: the node is between any two pods.
+    pub fn single(&self) -> Self {
+        let mut outcome = self.clone();
+        for ip in &mut outcome.ips {
+            ip.address = ip.address.addr().into();
+        }
+        outcome
     }
 
     /// The routes to set: those that were asked for, and a default by each family's first gateway.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{PortMapping, Protocol};
 
-/// One rule of the nat table.
+/// One rule of the nat table, worded as `iptables -S` words it, so that it is found there.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Rule {
     /// The chain that it is in.
@@ -17,19 +17,12 @@ pub struct Rule {
     pub spec: Vec<String>,
 }
 
-/// A rule, and those that serve in its place where the kernel does not know all of its words.
+/// Rules, and those that serve in their place where the kernel does not know all of their words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Choice {
-    pub preferred: Rule,
+    pub preferred: Vec<Rule>,
     pub otherwise: Vec<Rule>,
-}
-
-impl Choice {
-    /// Every rule that may come of it.
-    pub fn all(&self) -> impl Iterator<Item = &Rule> {
-        std::iter::once(&self.preferred).chain(&self.otherwise)
-    }
 }
 
 /// The pod at whose ports rules aim.
@@ -37,7 +30,6 @@ impl Choice {
 #[allow(missing_docs)]
 pub struct Pod {
     pub address: Ipv4Addr,
-    pub subnet: Ipv4Net,
     pub gateway: Ipv4Addr,
 }
 
@@ -45,40 +37,48 @@ fn rule(chain: &str, spec: &str) -> Rule {
     Rule { chain: chain.to_owned(), spec: spec.split_whitespace().map(str::to_owned).collect() }
 }
 
-/// What leaves by `link` gets the node's address. One for all pods.
+/// What leaves by `link` gets the node's address. One set for all pods. What stays among them is taken out first: a gVisor of
+/// early 2025 does not look at `-o` there.
 pub fn way_out(subnet: Ipv4Net, link: &str, address: Ipv4Addr) -> Choice {
-    let out = |protocol: &str| {
-        rule("POSTROUTING", &format!("-s {subnet} -o {link} {protocol} -j SNAT --to-source {address}"))
+    let out = |protocols: &[&str]| {
+        let stays = rule("POSTROUTING", &format!("-s {subnet} -d {subnet} -j ACCEPT"));
+        let leaves = protocols.iter().map(|protocol| {
+            rule("POSTROUTING", &format!("-s {subnet} -o {link} {protocol} -j SNAT --to-source {address}"))
+        });
+        std::iter::once(stays).chain(leaves).collect()
     };
-    Choice { preferred: out(""), otherwise: vec![out("-p tcp"), out("-p udp")] }
+    Choice { preferred: out(&[""]), otherwise: out(&["-p tcp", "-p udp"]) }
 }
 
 /// A host port, for each of the node's addresses: without them what a pod sends to that port of anyone would come here too.
-pub fn host_port(port: &PortMapping, pod: Pod, node: &[Ipv4Addr]) -> Vec<Choice> {
+pub fn host_port(port: &PortMapping, pod: Pod, node: &[Ipv4Addr]) -> Vec<Rule> {
     let name = match port.protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
         Protocol::Sctp => "sctp",
     };
     let (from, to, address) = (port.host_port, port.container_port, pod.address);
-    let mut choices = Vec::new();
+    let mut rules = Vec::new();
     for own in node {
         for chain in ["PREROUTING", "OUTPUT"] {
-            let spec =
-                format!("-d {own}/32 -p {name} --dport {from} -j DNAT --to-destination {address}:{to}");
-            choices.push(Choice { preferred: rule(chain, &spec), otherwise: vec![] });
+            let spec = format!(
+                "-d {own}/32 -p {name} -m {name} --dport {from} -j DNAT --to-destination {address}:{to}"
+            );
+            rules.push(rule(chain, &spec));
         }
     }
-    // A pod of the same subnet would be answered directly, by an address that it did not ask.
-    let back = |state: &str| {
-        let (subnet, gateway) = (pod.subnet, pod.gateway);
-        let spec = format!(
-            "-s {subnet} -d {address}/32 -p {name} --dport {to} {state} -j SNAT --to-source {gateway}"
-        );
+    rules
+}
+
+/// Lets a pod reach itself by its host ports: it would get what it sent with its own address as the sender's. To come before
+/// the rules of the way out, which take what stays among pods out.
+pub fn to_itself(pod: Pod) -> Vec<Rule> {
+    let Pod { address, gateway } = pod;
+    let one = |name: &&str| {
+        let spec = format!("-s {address}/32 -d {address}/32 -p {name} -j SNAT --to-source {gateway}");
         rule("POSTROUTING", &spec)
     };
-    choices.push(Choice { preferred: back("-m conntrack --ctstate DNAT"), otherwise: vec![back("")] });
-    choices
+    ["tcp", "udp"].iter().map(one).collect()
 }
 
 #[cfg(test)]
@@ -93,9 +93,16 @@ mod tests {
     fn the_way_out() {
         let choice = way_out("10.42.0.0/24".parse().unwrap(), "eth0", "198.18.0.2".parse().unwrap());
         assert_eq!(
-            choice.all().map(shown).collect::<Vec<_>>(),
+            choice.preferred.iter().map(shown).collect::<Vec<_>>(),
             [
+                "POSTROUTING -s 10.42.0.0/24 -d 10.42.0.0/24 -j ACCEPT",
                 "POSTROUTING -s 10.42.0.0/24 -o eth0 -j SNAT --to-source 198.18.0.2",
+            ]
+        );
+        assert_eq!(
+            choice.otherwise.iter().map(shown).collect::<Vec<_>>(),
+            [
+                "POSTROUTING -s 10.42.0.0/24 -d 10.42.0.0/24 -j ACCEPT",
                 "POSTROUTING -s 10.42.0.0/24 -o eth0 -p tcp -j SNAT --to-source 198.18.0.2",
                 "POSTROUTING -s 10.42.0.0/24 -o eth0 -p udp -j SNAT --to-source 198.18.0.2",
             ]
@@ -110,27 +117,16 @@ mod tests {
             protocol: Protocol::Udp,
             host_ip: String::new(),
         };
-        let pod = Pod {
-            address: "10.42.0.5".parse().unwrap(),
-            subnet: "10.42.0.0/24".parse().unwrap(),
-            gateway: "10.42.0.1".parse().unwrap(),
-        };
-        let choices = host_port(&port, pod, &["198.18.0.2".parse().unwrap()]);
-        let first: Vec<_> = choices.iter().map(|choice| shown(&choice.preferred)).collect();
+        let pod = Pod { address: "10.42.0.5".parse().unwrap(), gateway: "10.42.0.1".parse().unwrap() };
+        let rules = host_port(&port, pod, &["198.18.0.2".parse().unwrap()]);
         assert_eq!(
-            first,
+            rules.iter().map(shown).collect::<Vec<_>>(),
             [
-                "PREROUTING -d 198.18.0.2/32 -p udp --dport 8080 -j DNAT --to-destination 10.42.0.5:80",
-                "OUTPUT -d 198.18.0.2/32 -p udp --dport 8080 -j DNAT --to-destination 10.42.0.5:80",
-                "POSTROUTING -s 10.42.0.0/24 -d 10.42.0.5/32 -p udp --dport 80 -m conntrack --ctstate DNAT -j SNAT --to-source 10.42.0.1",
+                "PREROUTING -d 198.18.0.2/32 -p udp -m udp --dport 8080 -j DNAT --to-destination 10.42.0.5:80",
+                "OUTPUT -d 198.18.0.2/32 -p udp -m udp --dport 8080 -j DNAT --to-destination 10.42.0.5:80",
             ]
         );
-        // gVisor knows none of these words.
-        let last = choices.last().unwrap().otherwise.iter().map(shown).collect::<Vec<_>>();
-        assert!(
-            !last.iter().any(|text| ["comment", "conntrack", "!", "MASQUERADE"]
-                .iter()
-                .any(|word| text.contains(word)))
-        );
+        let itself = "POSTROUTING -s 10.42.0.5/32 -d 10.42.0.5/32 -p tcp -j SNAT --to-source 10.42.0.1";
+        assert_eq!(shown(&to_itself(pod)[0]), itself);
     }
 }

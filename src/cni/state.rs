@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, fcntl};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -19,8 +19,14 @@ use super::error::CniError;
 use super::result::Outcome;
 use super::rules::Rule;
 
-/// The node's ends are called this and twelve hexadecimal digits: fifteen in all, as many as a name may have.
-pub const PREFIX: &str = "sbr";
+/// How the node's ends of a network begin. With eight more digits they are fifteen characters, as long as a name may be.
+pub fn prefix(network: &str) -> String {
+    format!("sbr{}", digits(network, 2))
+}
+
+fn digits(text: &str, bytes: usize) -> String {
+    Sha256::digest(text).iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
+}
 
 /// What names an attachment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -34,10 +40,8 @@ pub struct Id {
 impl Id {
     /// The node's end of the pair: the same each time, so that it is found even where nothing was remembered.
     pub fn host_link(&self) -> String {
-        // No part can contain a slash.
-        let digest = Sha256::digest(format!("{}/{}/{}", self.network, self.container, self.ifname));
-        let digits: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        format!("{PREFIX}{digits}")
+        // A container's id cannot contain a slash.
+        format!("{}{}", prefix(&self.network), digits(&format!("{}/{}", self.container, self.ifname), 4))
     }
 }
 
@@ -78,7 +82,12 @@ impl Store {
         let deadline = Instant::now() + limit;
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => return Ok(Self { dir: dir.to_owned(), _lock: lock }),
+                Ok(lock) => {
+                    // What we start inherits it: if we are killed, the next call waits for host-local to have ended too.
+                    let inherit = fcntl(&*lock, FcntlArg::F_SETFD(FdFlag::empty()));
+                    inherit.map_err(|errno| CniError::io("hand the lock on")(errno.into()))?;
+                    return Ok(Self { dir: dir.to_owned(), _lock: lock });
+                }
                 Err((_, Errno::EWOULDBLOCK)) if Instant::now() > deadline => {
                     return Err(CniError::Busy { path: path.display().to_string() });
                 }

@@ -32,7 +32,9 @@ impl Profile {
             configs.iter().filter_map(|config| convert::rules(config).ok()).flatten().collect();
         let containerd = configs
             .iter()
-            .filter_map(|config| Some((config.name_any(), config.spec.k3s.as_ref()?.containerd_config.clone()?)))
+            .filter_map(|config| {
+                Some((config.name_any(), config.spec.k3s.as_ref()?.containerd_config.clone()?))
+            })
             .collect();
         Self { matcher: Matcher::compile(&rules), rules, containerd }
     }
@@ -82,7 +84,10 @@ mod tests {
         assert_eq!(remedy("/proc/sys/kernel/panic"), "fake file with \"10\" in profile-gvisor");
         assert_eq!(remedy("/dev/kmsg"), "redirect to /dev/null in profile-gvisor");
         let ports = profile.remedy(Remedy::Containerd("enable_unprivileged_ports"), "/x");
-        assert_eq!(ports, ("containerd gets enable_unprivileged_ports = false from profile-gvisor".into(), true));
+        assert_eq!(
+            ports,
+            ("containerd gets enable_unprivileged_ports = false from profile-gvisor".into(), true)
+        );
         let usage = "/sys/fs/cgroup/cpuacct/cpuacct.usage_percpu";
         assert_eq!(remedy(usage), "redirect to its real sibling cpuacct.usage in profile-gvisor");
     }

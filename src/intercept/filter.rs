@@ -24,9 +24,10 @@ const ARCH_AT: u32 = 4;
 const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 const NO_SUCH_SYSCALL: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
 
-/// The program that every traced tree starts under. `traced` says of a table entry whether it is trapped.
-pub fn program(traced: impl Fn(&Syscall) -> bool) -> Vec<Instruction> {
-    let x64 = section(Abi::X64, &traced);
+/// The program that every traced tree starts under. `traced` says of a table entry whether it is trapped, `descriptors`
+/// whether stat calls about a descriptor are.
+pub fn program(traced: impl Fn(&Syscall) -> bool, descriptors: bool) -> Vec<Instruction> {
+    let x64 = section(Abi::X64, &traced, descriptors);
     let mut out = vec![
         op(LD_W_ABS, ARCH_AT),
         jump(JEQ_K, AUDIT_ARCH_X86_64, 1, 0),
@@ -38,7 +39,7 @@ pub fn program(traced: impl Fn(&Syscall) -> bool) -> Vec<Instruction> {
     ];
     out.extend(x64);
     out.extend([jump(JEQ_K, AUDIT_ARCH_I386, 1, 0), op(RET_K, ALLOW), op(LD_W_ABS, NR_AT)]);
-    out.extend(section(Abi::I386, &traced));
+    out.extend(section(Abi::I386, &traced, descriptors));
     out
 }
 
@@ -47,11 +48,12 @@ pub fn allow_all() -> Vec<Instruction> {
     vec![op(RET_K, ALLOW)]
 }
 
-fn section(abi: Abi, traced: &impl Fn(&Syscall) -> bool) -> Vec<Instruction> {
+fn section(abi: Abi, traced: &impl Fn(&Syscall) -> bool, descriptors: bool) -> Vec<Instruction> {
     let mut out = Vec::new();
     for (index, call) in TRAPPED.iter().enumerate() {
-        let Some(number) = abi.number(call).filter(|_| traced(call)) else { continue };
-        let body = verdict(index, call);
+        let wanted = traced(call) && (descriptors || call.kind != Kind::Fstat);
+        let Some(number) = abi.number(call).filter(|_| wanted) else { continue };
+        let body = verdict(index, call, descriptors);
         out.push(jump(JEQ_K, number, 0, body.len() as u8));
         out.extend(body);
     }
@@ -59,14 +61,14 @@ fn section(abi: Abi, traced: &impl Fn(&Syscall) -> bool) -> Vec<Instruction> {
     out
 }
 
-fn verdict(index: usize, call: &Syscall) -> Vec<Instruction> {
+fn verdict(index: usize, call: &Syscall, descriptors: bool) -> Vec<Instruction> {
     let trace = op(RET_K, libc::SECCOMP_RET_TRACE | (index as u32 & libc::SECCOMP_RET_DATA));
     let allow = op(RET_K, ALLOW);
     match (call.kind, call.at_flags) {
         (Kind::Clone, _) => {
             vec![op(LD_W_ABS, argument(0)), jump(JSET_K, CLONE_UNTRACED, 0, 1), trace, allow]
         }
-        (_, Some(flags)) => vec![
+        (_, Some(flags)) if !descriptors => vec![
             op(LD_W_ABS, argument(flags)),
             jump(JSET_K, AT_EMPTY_PATH, 0, 2),
             op(LD_W_ABS, argument(0)),
@@ -133,7 +135,7 @@ mod tests {
 
     #[test]
     fn exactly_the_table_is_traced_on_both_abis() {
-        let program = program(|_| true);
+        let program = program(|_| true, true);
         for (arch, abi) in [(AUDIT_ARCH_X86_64, Abi::X64), (AUDIT_ARCH_I386, Abi::I386)] {
             for nr in 0..600 {
                 let args = [u64::from(AT_FDCWD), 0, 0, 0, 0, 0];
@@ -151,16 +153,18 @@ mod tests {
 
     #[test]
     fn clone_is_traced_only_when_it_would_escape() {
-        let verdict = |flags: u64| run(&program(|_| true), AUDIT_ARCH_X86_64, 56, [flags, 0, 0, 0, 0, 0]);
+        let verdict =
+            |flags: u64| run(&program(|_| true, true), AUDIT_ARCH_X86_64, 56, [flags, 0, 0, 0, 0, 0]);
         assert_eq!(verdict(0x11), ALLOW);
         assert_ne!(verdict(0x11 | u64::from(CLONE_UNTRACED)), ALLOW);
     }
 
     #[test]
     fn a_stat_of_a_descriptor_runs_untraced_and_one_of_a_path_does_not() {
-        let verdict = |dirfd: u64, flags: u64| {
-            run(&program(|_| true), AUDIT_ARCH_X86_64, 262, [dirfd, 0, 0, flags, 0, 0])
-        };
+        let program = program(|_| true, false);
+        let verdict =
+            |dirfd: u64, flags: u64| run(&program, AUDIT_ARCH_X86_64, 262, [dirfd, 0, 0, flags, 0, 0]);
+        assert_eq!(run(&program, AUDIT_ARCH_X86_64, 5, [3, 0, 0, 0, 0, 0]), ALLOW);
         assert_eq!(verdict(3, u64::from(AT_EMPTY_PATH)), ALLOW);
         assert_ne!(verdict(3, 0), ALLOW);
         assert_ne!(verdict(u64::from(AT_FDCWD), u64::from(AT_EMPTY_PATH)), ALLOW);
@@ -168,7 +172,7 @@ mod tests {
 
     #[test]
     fn x32_and_foreign_architectures_are_not_misread() {
-        assert_eq!(run(&program(|_| true), AUDIT_ARCH_X86_64, X32_BIT | 257, [0; 6]), NO_SUCH_SYSCALL);
-        assert_eq!(run(&program(|_| true), 0xC000_00B7, 257, [0; 6]), ALLOW);
+        assert_eq!(run(&program(|_| true, true), AUDIT_ARCH_X86_64, X32_BIT | 257, [0; 6]), NO_SUCH_SYSCALL);
+        assert_eq!(run(&program(|_| true, true), 0xC000_00B7, 257, [0; 6]), ALLOW);
     }
 }

@@ -1,5 +1,6 @@
 //! Reading what a call points at, from a tracee that may lie, race, or sit on a page that faults for ever.
 
+use super::path;
 use crate::sys::{memory, ptrace, ptrace::Tid};
 
 /// Longest path that the kernel takes, its NUL included.
@@ -53,6 +54,11 @@ pub enum Job {
         /// The address behind the call that was made.
         after: u64,
     },
+    /// Whether a descriptor is of the root of a procfs.
+    IsProcfsRoot {
+        /// In the tracee.
+        fd: i32,
+    },
     /// Clear CLONE_UNTRACED in a `struct clone_args`.
     StripUntraced {
         /// Its address.
@@ -92,6 +98,7 @@ impl Job {
             Self::Write { at, bytes } => Done::Reached(memory.write(*at, bytes)),
             Self::PatchType { at, width, candidates } => Done::Reached(memory.patch(*at, *width, candidates)),
             Self::Site { after } => Done::Site(memory.site(*after)),
+            Self::IsProcfsRoot { fd } => Done::Reached(path::is_procfs_root(tid, *fd)),
             Self::StripUntraced { at } => Done::Reached(memory.strip_untraced(*at)),
         }
     }

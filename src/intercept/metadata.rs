@@ -62,6 +62,16 @@ pub fn encode(metadata: &Metadata, layout: Layout) -> Vec<u8> {
     }
 }
 
+/// Where the inode number lies in a layout, and the bytes that make it `inode`.
+pub fn inode_field(layout: Layout, inode: u64) -> (u64, Vec<u8>) {
+    match layout {
+        Layout::Stat64Bit => (8, inode.to_le_bytes().to_vec()),
+        Layout::Stat32 => (4, (inode as u32).to_le_bytes().to_vec()),
+        Layout::Stat64 => (88, inode.to_le_bytes().to_vec()),
+        Layout::Statx => (32, inode.to_le_bytes().to_vec()),
+    }
+}
+
 /// A stable inode number for a path (FNV-1a, kept within 32 bits for old callers).
 pub fn inode(path: &str) -> u64 {
     let hash =
@@ -110,6 +120,15 @@ mod tests {
         assert_eq!(at(offset_of!(libc::stat, st_nlink)), 1);
         assert_eq!(at(offset_of!(libc::stat, st_mtime)), 7);
         assert_eq!(at(offset_of!(libc::stat, st_mode)) as u32, libc::S_IFREG | 0o444);
+    }
+
+    #[test]
+    fn the_inode_number_is_where_it_was_encoded() {
+        for layout in [Layout::Stat64Bit, Layout::Stat32, Layout::Stat64, Layout::Statx] {
+            let bytes = encode(&Metadata { device: 0, inode: 99, mode: 0, seconds: 0 }, layout);
+            let (at, field) = inode_field(layout, 99);
+            assert_eq!(bytes[at as usize..at as usize + field.len()], field, "{layout:?}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod metadata;
 mod offload;
 mod open;
 mod path;
-mod probe;
+pub mod probe;
 mod redirect;
 mod serve;
 mod steps;
@@ -72,14 +72,17 @@ impl Interceptor {
     ///
     /// To be called before the process starts other threads: SIGCHLD is blocked here, for them to inherit.
     pub fn start(observed: Observed, backend: Backend) -> Result<Self, StartError> {
-        Self::start_restoring(observed, backend, Dispositions::current())
+        Self::start_restoring(observed, backend, Dispositions::current(), false)
     }
 
-    /// As [`Interceptor::start`]; what is launched gets these signal dispositions instead of the present ones.
+    /// As [`Interceptor::start`]; what is launched gets these signal dispositions instead of the present ones. With
+    /// `descriptors`, stat calls about descriptors are trapped too, so that the root of a procfs has the inode number by
+    /// which runc knows it.
     pub fn start_restoring(
         observed: Observed,
         backend: Backend,
         signals: Dispositions,
+        descriptors: bool,
     ) -> Result<Self, StartError> {
         signal::claim_sigchld()?;
         let (requests, inbox) = mpsc::channel();
@@ -87,8 +90,9 @@ impl Interceptor {
         let (ready, found) = mpsc::channel();
         let (shared, counters) = (active.clone(), observed.clone());
         thread::Builder::new().name("tracer".into()).spawn(move || {
-            let tracer = probe::probe()
-                .and_then(|probe| Ok(Tracer::new(backend, probe, counters, shared, inbox, signals)?));
+            let tracer = probe::probe().and_then(|probe| {
+                Ok(Tracer::new((backend, descriptors), probe, counters, shared, inbox, signals)?)
+            });
             let (tracer, report) = match tracer {
                 Ok(tracer) => (Some(tracer), Ok(())),
                 Err(error) => (None, Err(error)),
@@ -103,7 +107,7 @@ impl Interceptor {
         let gone = || StartError::Unsupported("the tracer thread ended while probing".to_owned());
         let (probe, report) = found.recv().map_err(|_| gone())?;
         report?;
-        let state = probe.ok_or_else(gone)?.state(backend);
+        let state = probe.ok_or_else(gone)?.state(backend, descriptors);
         Ok(Self { observed, requests, active, slots: Arc::default(), state: Arc::new(state) })
     }
 

@@ -5,6 +5,9 @@
 //! (a FUSE server), and the tracer never does. docs/transparency.md says so.
 
 use std::fs;
+use std::os::unix::fs::OpenOptionsExt;
+
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use crate::sys::ptrace::Tid;
 
@@ -67,6 +70,15 @@ fn confined(path: &str, clamp: bool) -> Option<String> {
 /// The path of a descriptor, as the tracee would name it.
 pub fn of_descriptor(tid: Tid, fd: i32) -> Option<String> {
     seen(tid, &format!("fd/{fd}"))
+}
+
+/// Whether a descriptor is of the root of a real procfs. May wait for whoever serves the descriptor's filesystem.
+pub fn is_procfs_root(tid: Tid, fd: i32) -> bool {
+    let handle = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
+        .open(format!("/proc/{tid}/fd/{fd}"));
+    handle.is_ok_and(|handle| fstatfs(&handle).is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC))
 }
 
 /// A namespace's identity, such as `mnt:[4026531841]`.

@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 
 use super::memory::Access;
 use super::syscalls::{Kind, Syscall, TRAPPED};
@@ -11,6 +12,9 @@ use crate::sys::signal::Dispositions;
 use crate::sys::spawn::{self, Spawn};
 use crate::sys::wait::{self, Event};
 use crate::sys::{memory, process, ptrace};
+
+/// Inode number of a procfs root (PROC_ROOT_INO in linux/proc_fs.h).
+pub const PROCFS_ROOT: u64 = 1;
 
 /// What was found.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +31,8 @@ pub struct Probe {
 
 impl Probe {
     /// For the observed table.
-    pub fn state(&self, backend: Backend) -> InterceptorState {
+    pub fn state(&self, backend: Backend, descriptors: bool) -> InterceptorState {
+        let trapped = |call: &&Syscall| offered(call) && (descriptors || call.kind != Kind::Fstat);
         let backend = match backend {
             Backend::SeccompTrace => "seccomp-trace",
             Backend::PtraceSyscall => "ptrace-syscall",
@@ -41,7 +46,7 @@ impl Probe {
             backend: backend.to_owned(),
             stop_order: stop_order.to_owned(),
             memory_access: memory_access.to_owned(),
-            trapped: TRAPPED.iter().filter(|call| offered(call)).map(|call| call.name.to_owned()).collect(),
+            trapped: TRAPPED.iter().filter(trapped).map(|call| call.name.to_owned()).collect(),
         }
     }
 }
@@ -50,6 +55,12 @@ impl Probe {
 /// could answer.
 pub fn offered(call: &Syscall) -> bool {
     call.x64.filter(|_| call.path.is_some() && call.kind != Kind::Mount).is_none_or(process::has_path_call)
+}
+
+/// Whether the root of the procfs here has another inode number than on Linux, by which runc knows it (gVisor before
+/// 2025: any).
+pub fn procfs_root_is_odd() -> bool {
+    std::fs::metadata("/proc").is_ok_and(|root| root.ino() != PROCFS_ROOT)
 }
 
 /// Traces a child of this thread through one trapped call. Nothing else may be traced or waited for yet.
@@ -68,7 +79,7 @@ impl Child {
             let what = what.to_owned();
             move |error: std::io::Error| StartError::Unsupported(format!("{what}: {error}"))
         };
-        let program = filter::program(offered);
+        let program = filter::program(offered, false);
         let null = std::fs::File::options()
             .read(true)
             .write(true)

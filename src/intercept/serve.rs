@@ -10,8 +10,9 @@ use super::memory::{How, Job};
 use super::metadata::{self, Metadata};
 use super::open::{self, Answer, Writer};
 use super::path::{self, Base, Bounds};
+use super::probe;
 use super::steps::{Fill, Parked, Step};
-use super::syscalls::Kind;
+use super::syscalls::{Kind, Layout};
 use super::tracer::Tracer;
 use crate::rules::matcher::RuleIndex;
 use crate::rules::model::{Access, Action};
@@ -61,6 +62,7 @@ impl Tracer {
                 Some(path) => self.report_type(tid, regs, &call, &path, width),
                 None => self.resume(tid, 0),
             },
+            Kind::Fstat => self.stat_descriptor(tid, regs, &call, Layout::Stat64Bit),
             kind => {
                 let how = if kind == Kind::OpenHow { call.arg(spec.flags) } else { 0 };
                 let job = Job::Inputs { path: call.arg(spec.path), how };
@@ -97,6 +99,9 @@ impl Tracer {
         let Some(text) = path.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok()) else {
             return self.resume(tid, 0);
         };
+        if let (true, true, Kind::Stat(layout)) = (self.descriptors, text.is_empty(), call.syscall.kind) {
+            return self.stat_descriptor(tid, regs, &call, layout);
+        }
         let last = text.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
         let may_serve = faults::could_serve(last) && !self.faults_may_wait;
         let about_type =
@@ -179,11 +184,23 @@ impl Tracer {
         self.observed.hit(Hit { tid: tid as u32, syscall: call.index as u32, slot, at_ms });
     }
 
+    /// runc knows a procfs by its root's inode number, which old gVisors do not keep to.
+    fn stat_descriptor(&mut self, tid: Tid, regs: Registers, call: &Call, layout: Layout) {
+        let fd = call.arg(call.syscall.dirfd) as i32;
+        // Few descriptors are named so; what they are of is asked where it may take time.
+        if !path::of_descriptor(tid, fd).is_some_and(|name| name.ends_with("/proc")) {
+            return self.resume(tid, 0);
+        }
+        let (at, bytes) = metadata::inode_field(layout, probe::PROCFS_ROOT);
+        let patch = Job::Write { at: call.arg(call.syscall.out).wrapping_add(at), bytes };
+        self.perform(tid, Job::IsProcfsRoot { fd }, Parked::ProcfsRoot { regs, patch });
+    }
+
     fn report_type(&mut self, tid: Tid, regs: Registers, call: &Call, path: &str, width: u8) {
         match self.active.type_patch(path, call.arg(call.syscall.out), width) {
             Some((rule, patch)) => {
                 self.count(tid, call, rule);
-                self.await_exit(tid, &regs.clone(), regs, Step::Type { patch });
+                self.await_exit(tid, &regs.clone(), regs, Step::Patch { patch });
             }
             None => self.resume(tid, 0),
         }

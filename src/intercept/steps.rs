@@ -4,7 +4,7 @@
 //! |---|---|
 //! | fake opened | exit of `memfd_create`; with O_APPEND or O_NONBLOCK, exit of `fcntl` |
 //! | redirect | exit of `mmap`, the call again, its exit, exit of `munmap` |
-//! | statfs under a filesystem rule | exit |
+//! | statfs under a filesystem rule, stat of a procfs root | exit |
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -40,8 +40,8 @@ pub(super) enum Step {
     Rewritten,
     /// munmap of the scratch page.
     Unmap { result: i64 },
-    /// statfs or fstatfs itself.
-    Type { patch: Job },
+    /// The call itself, whose answer is then corrected: statfs and fstatfs, stat of a procfs root.
+    Patch { patch: Job },
 }
 
 impl Step {
@@ -74,6 +74,8 @@ pub(super) struct Injection {
 pub(super) enum Parked {
     /// The path of a trapped call was read.
     Decide { regs: Registers, call: Call },
+    /// Whether the descriptor is of a procfs root was asked.
+    ProcfsRoot { regs: Registers, patch: Job },
     /// An answer was written; `regs` return it, or EFAULT.
     Answered { regs: Registers },
     /// The new path was written to the scratch page.
@@ -142,8 +144,8 @@ impl Tracer {
                 self.scratch.remove(&tid);
                 self.resume_with(tid, &call::finished(&saved, result));
             }
-            Step::Type { patch } if result == 0 => self.perform(tid, patch, Parked::Run),
-            Step::Type { .. } => self.resume(tid, 0),
+            Step::Patch { patch } if result == 0 => self.perform(tid, patch, Parked::Run),
+            Step::Patch { .. } => self.resume(tid, 0),
         }
     }
 
@@ -152,6 +154,9 @@ impl Tracer {
         match (parked, done) {
             (Parked::Decide { regs, call }, Done::Inputs(path, how)) => {
                 self.decide(tid, regs, call, path, how)
+            }
+            (Parked::ProcfsRoot { regs, patch }, Done::Reached(true)) => {
+                self.await_exit(tid, &regs.clone(), regs, Step::Patch { patch });
             }
             (Parked::Answered { regs }, Done::Reached(true)) => self.resume_with(tid, &regs),
             (Parked::Answered { regs }, _) => {
@@ -169,7 +174,7 @@ impl Tracer {
                 self.injected(tid, saved, site, &injection, step);
             }
             (Parked::Inject { saved, step, .. }, _) => self.not_injected(tid, saved, step),
-            (Parked::Run | Parked::Decide { .. }, _) => self.resume(tid, 0),
+            (Parked::Run | Parked::Decide { .. } | Parked::ProcfsRoot { .. }, _) => self.resume(tid, 0),
         }
     }
 

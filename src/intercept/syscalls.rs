@@ -29,6 +29,9 @@ pub enum Kind {
     Statfs(u8),
     /// Reports the filesystem of a descriptor; width of `f_type` in bytes.
     Fstatfs(u8),
+    /// Reports metadata of a descriptor. Trapped only where the root of a procfs needs another inode number: it is one
+    /// call per file that a program reads.
+    Fstat,
     /// Sets the length by path.
     Truncate,
     /// Makes a process; trapped only to strip CLONE_UNTRACED.
@@ -157,6 +160,7 @@ pub const TRAPPED: &[Syscall] = &[
     out(by_descriptor(call("fstatfs", NONE, 100, Kind::Fstatfs(4))), 1),
     out(call("statfs64", NONE, 268, Kind::Statfs(4)), 2),
     out(by_descriptor(call("fstatfs64", NONE, 269, Kind::Fstatfs(4))), 2),
+    out(by_descriptor(call("fstat", 5, NONE, Kind::Fstat)), 1),
     call("truncate", 76, 92, Kind::Truncate),
     call("truncate64", NONE, 193, Kind::Truncate),
     pathless(flags(call("clone", 56, 120, Kind::Clone), 0)),
@@ -238,6 +242,7 @@ mod tests {
             ("readlinkat", libc::SYS_readlinkat),
             ("statfs", libc::SYS_statfs),
             ("fstatfs", libc::SYS_fstatfs),
+            ("fstat", libc::SYS_fstat),
             ("truncate", libc::SYS_truncate),
             ("clone", libc::SYS_clone),
             ("clone3", libc::SYS_clone3),

@@ -36,6 +36,8 @@ use crate::sys::wait::{self, Event};
 /// All that the tracer thread owns.
 pub struct Tracer {
     pub(super) backend: Backend,
+    /// Stat calls about descriptors are trapped.
+    pub(super) descriptors: bool,
     pub(super) probe: Probe,
     pub(super) observed: Observed,
     pub(super) shared: Arc<ArcSwap<Active>>,
@@ -62,7 +64,7 @@ pub struct Tracer {
 impl Tracer {
     /// A tracer without tracees.
     pub(super) fn new(
-        backend: Backend,
+        (backend, descriptors): (Backend, bool),
         probe: Probe,
         observed: Observed,
         shared: Arc<ArcSwap<Active>>,
@@ -72,12 +74,13 @@ impl Tracer {
         let sample = File::from(sealed_memfd("sandbar-probe", 0)?).metadata()?;
         // With everything traced a filter would only add stops.
         let filter = if backend == Backend::SeccompTrace {
-            filter::program(probe::offered)
+            filter::program(probe::offered, descriptors)
         } else {
             filter::allow_all()
         };
         Ok(Self {
             backend,
+            descriptors,
             probe,
             observed,
             active: shared.load_full(),

@@ -142,6 +142,8 @@ pub struct K3sSettings {
 pub enum Remedy {
     /// k3s gets a mount namespace of its own whose mounts are shared with its containers; it ends with the supervisor.
     PrivateMounts,
+    /// The root of a procfs has the inode number by which runc knows it.
+    ProcfsRoot,
     /// `spec.k3s.containerdConfig` is merged over the configuration that k3s makes for containerd.
     ContainerdConfig,
     /// The pause image is supplied, so that the first pod needs no registry.
@@ -152,13 +154,14 @@ pub enum Remedy {
 
 impl Remedy {
     /// All of them, in the order in which they are applied.
-    pub const ALL: [Self; 4] =
-        [Self::PrivateMounts, Self::ContainerdConfig, Self::PauseImage, Self::PodNetwork];
+    pub const ALL: [Self; 5] =
+        [Self::PrivateMounts, Self::ProcfsRoot, Self::ContainerdConfig, Self::PauseImage, Self::PodNetwork];
 
     /// As it is written in a SandboxConfig and in status.
     pub fn name(self) -> &'static str {
         match self {
             Self::PrivateMounts => "private-mounts",
+            Self::ProcfsRoot => "procfs-root",
             Self::ContainerdConfig => "containerd-config",
             Self::PauseImage => "pause-image",
             Self::PodNetwork => "pod-network",

@@ -125,8 +125,9 @@ fn boot(
     let tables = first_generation(&initial.document)?;
     let lifecycle = lifecycle(&options, &initial)?;
     let observed = Observed::open(&tables.observed, true)?;
-    let interceptor =
-        Interceptor::start_restoring(observed.clone(), backend, inherited).map_err(|error| match error {
+    let odd_procfs = remedies.wants_procfs_root();
+    let interceptor = Interceptor::start_restoring(observed.clone(), backend, inherited, odd_procfs)
+        .map_err(|error| match error {
             StartError::Unsupported(_) => {
                 Failure::new(Exit::Unsupported, error.to_string()).hint("sandbar doctor")
             }

@@ -77,10 +77,14 @@ impl Client {
         let node = serde_json::from_slice(&node).map_err(|error| failed(error.to_string()))?;
         node_ready::ready(&node, since).map_err(failed)?;
         // Without it no pod is admitted; the controller-manager makes it some seconds after the start.
-        self.get("/api/v1/namespaces/default/serviceaccounts/default").map(drop).map_err(|error| match error {
-            ProbeError::Status { status: 404 } => failed("the default service account is not there yet".to_owned()),
-            other => other,
-        })
+        self.get("/api/v1/namespaces/default/serviceaccounts/default").map(drop).map_err(
+            |error| match error {
+                ProbeError::Status { status: 404 } => {
+                    failed("the default service account is not there yet".to_owned())
+                }
+                other => other,
+            },
+        )
     }
 
     fn get(&self, path: &str) -> Result<Vec<u8>, ProbeError> {

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use super::flags::Mode;
 use super::lifecycle::Plan;
+use crate::intercept::probe;
 use crate::rules::model::{DesiredDocument, NetworkSettings, Remedy};
 use crate::rules::observed::ObservedRemedy;
 
@@ -53,6 +54,18 @@ impl Remedies {
         self.apply(Remedy::PrivateMounts, |_| mounts::make_private());
     }
 
+    /// Whether the interceptor is to correct the inode number of a procfs root; asked once, before it starts.
+    pub fn wants_procfs_root(&mut self) -> bool {
+        self.apply(Remedy::ProcfsRoot, |_| {
+            Ok(if probe::procfs_root_is_odd() {
+                State::Applied("stat of a procfs root says inode 1, as runc wants it".to_owned())
+            } else {
+                State::NotNeeded("the procfs root has inode 1".to_owned())
+            })
+        });
+        matches!(self.state(Remedy::ProcfsRoot), Some(State::Applied(_)))
+    }
+
     /// What has to be there when k3s starts.
     pub fn before_k3s(&mut self, plan: &Plan) {
         let config = plan.settings.containerd_config.clone();
@@ -84,8 +97,7 @@ impl Remedies {
     }
 
     fn observed(&self, remedy: Remedy) -> ObservedRemedy {
-        let known = self.states.iter().find(|(known, _)| *known == remedy).map(|(_, state)| state);
-        let (state, detail) = match known {
+        let (state, detail) = match self.state(remedy) {
             Some(State::Applied(detail)) => ("Applied", detail.clone()),
             Some(State::NotNeeded(detail)) => ("NotNeeded", detail.clone()),
             Some(State::Waiting(detail)) => ("Waiting", detail.clone()),
@@ -94,6 +106,10 @@ impl Remedies {
             None => ("Waiting", "k3s has not been started yet".to_owned()),
         };
         ObservedRemedy { name: remedy.name().to_owned(), state: state.to_owned(), detail }
+    }
+
+    fn state(&self, remedy: Remedy) -> Option<&State> {
+        self.states.iter().find(|(known, _)| *known == remedy).map(|(_, state)| state)
     }
 
     fn apply(&mut self, remedy: Remedy, how: impl FnOnce(&Self) -> Result<State, String>) {
@@ -131,6 +147,7 @@ mod tests {
         let states: Vec<_> = remedies.report().into_iter().map(|one| (one.name, one.state)).collect();
         let expected = [
             ("private-mounts", "Waiting"),
+            ("procfs-root", "Waiting"),
             ("containerd-config", "NotNeeded"),
             ("pause-image", "Off"),
             ("pod-network", "Off"),

@@ -1,4 +1,4 @@
-// The stand-in for k3s: one program that is k3s, or kubectl when it is called so.
+// The stand-in for k3s: one program that is k3s, or kubectl or ctr when it is called so.
 package main
 
 import (
@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"sandbar.dev/hack/k3s/internal/bundle"
 	"sandbar.dev/hack/k3s/internal/cli"
 	"sandbar.dev/hack/k3s/internal/component"
 	"sandbar.dev/hack/k3s/internal/kubectl"
@@ -18,11 +19,13 @@ func main() {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
+	case "ctr", "crictl":
+		if err := bundle.Run(name, os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	case component.KubeletName:
 		os.Exit(component.KubeletMain())
-	case "ctr", "crictl", "containerd":
-		fmt.Fprintf(os.Stderr, "%s is not built in this k3s stand-in yet\n", name)
-		os.Exit(1)
 	default:
 		cli.Main(os.Args)
 	}

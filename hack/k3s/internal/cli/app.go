@@ -85,14 +85,19 @@ func newApp() *cli.App {
 			Action: func(c *cli.Context) error { return kubectl.Main(c.Args().Slice()) },
 		},
 	}
+	for _, name := range []string{"ctr", "crictl"} {
+		app.Commands = append(app.Commands, &cli.Command{
+			Name: name, Usage: "Run " + name, SkipFlagParsing: true, HideHelp: true, HideHelpCommand: true,
+			Action: func(c *cli.Context) error { return bundle.Run(name, c.Args().Slice()) },
+		})
+	}
 	return withStubs(app)
 }
 
 // withStubs adds the commands of k3s that the stand-in does not have, so that they say so.
 func withStubs(app *cli.App) *cli.App {
 	for _, s := range [][2]string{
-		{"agent", "Run node agent"}, {"ctr", "Run ctr"}, {"crictl", "Run crictl"},
-		{"check-config", "Run config check"}, {"token", "Manage tokens"}, {"certificate", "Manage K3s certificates"},
+		{"agent", "Run node agent"}, {"check-config", "Run config check"}, {"token", "Manage tokens"}, {"certificate", "Manage K3s certificates"},
 		{"etcd-snapshot", "Manage etcd snapshots"}, {"secrets-encrypt", "Control secrets encryption"},
 		{"completion", "Install shell completion script"},
 	} {
@@ -100,7 +105,10 @@ func withStubs(app *cli.App) *cli.App {
 		app.Commands = append(app.Commands, &cli.Command{
 			Name: name, Usage: s[1] + " (not in this stand-in)", SkipFlagParsing: true, HideHelp: true, HideHelpCommand: true,
 			Action: func(*cli.Context) error {
-				return fmt.Errorf("`%s %s` is not built in this stand-in yet", version.Program, name)
+				if name == "agent" {
+					return errors.New("this k3s stand-in has no supervisor API, so no agent can join; `" + version.Program + " server` runs a node too")
+				}
+				return fmt.Errorf("`%s %s` is not in this stand-in", version.Program, name)
 			},
 		})
 	}
@@ -129,7 +137,7 @@ func runServer(c *cli.Context, o *server.Options) error {
 // stage puts the node's programs, if this k3s has any, below the data directory and on PATH.
 func stage(o *server.Options) error {
 	source := bundle.Source()
-	if source == "" {
+	if source == "" || o.DisableAgent && o.FlannelBackend == "none" { // nobody would look for them
 		return nil
 	}
 	dir, err := server.DataDir(o.DataDir)

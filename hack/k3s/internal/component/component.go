@@ -81,6 +81,12 @@ func Go(name string, run func() error) <-chan error {
 	go func() {
 		defer func() {
 			if p := recover(); p != nil {
+				select {
+				case <-stopping: // upstream's are not all made for a stop while they start
+					done <- fmt.Errorf("panic: %v", p)
+					return
+				default:
+				}
 				logrus.WithField("stack", string(debug.Stack())).Fatalf("%s panic: %v", name, p)
 			}
 		}()

@@ -3,13 +3,16 @@ package component
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"k8s.io/component-base/cli"
 	"k8s.io/kubernetes/cmd/kubelet/app"
 )
@@ -19,6 +22,10 @@ const (
 	KubeletName = "kubelet"
 	// kubeletStop is how long kubelet may take to end when it is told to.
 	kubeletStop = 4 * time.Second
+	// reportFD is where the child finds the pipe into which it says why it ends; its presence
+	// is told by the variable, so that `kubelet` by hand works too.
+	reportFD       = 3
+	reportVariable = "KUBELET_REPORT"
 )
 
 // Kubelet is kubelet with its flags: our own program once more, as a child. In one process with
@@ -38,6 +45,13 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	cmd := exec.Command(self)
 	cmd.Args = append([]string{KubeletName}, k.args...)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	report, write, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer report.Close() //nolint:errcheck // read only
+	cmd.ExtraFiles = []*os.File{write}
+	cmd.Env = append(os.Environ(), reportVariable+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started, done := make(chan error), make(chan error, 1)
 	go func() {
@@ -45,6 +59,7 @@ func (k *Kubelet) Run(ctx context.Context) error {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
+		_ = write.Close()
 		started <- err
 		if err == nil {
 			done <- cmd.Wait()
@@ -55,6 +70,9 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	}
 	select {
 	case err := <-done:
+		if why, _ := io.ReadAll(report); len(why) > 0 {
+			return errors.New(string(why))
+		}
 		return err
 	case <-ctx.Done():
 	}
@@ -69,5 +87,15 @@ func (k *Kubelet) Run(ctx context.Context) error {
 
 // KubeletMain is what the child runs: upstream's own command. Returns the exit code.
 func KubeletMain() int {
-	return cli.Run(app.NewKubeletCommand(context.Background()))
+	var report io.Writer = os.Stderr
+	if os.Getenv(reportVariable) != "" {
+		_ = os.Unsetenv(reportVariable)
+		unix.CloseOnExec(reportFD)
+		report = os.NewFile(reportFD, "report")
+	}
+	if err := cli.RunNoErrOutput(app.NewKubeletCommand(context.Background())); err != nil {
+		_, _ = fmt.Fprint(report, err)
+		return 1
+	}
+	return 0
 }

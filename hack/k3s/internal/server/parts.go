@@ -7,12 +7,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"sandbar.dev/hack/k3s/internal/component"
+	"sandbar.dev/hack/k3s/internal/deploy"
 	"sandbar.dev/hack/k3s/internal/kine"
 	"sandbar.dev/hack/k3s/internal/version"
 )
@@ -124,6 +126,11 @@ func (p *parts) run(ctx context.Context, f files, c *Config, db *kine.Process, u
 			waits--
 			if err == nil {
 				p.startControllers(r, up)
+				go func() {
+					if err := deploy.Run(waiting, f.cred("supervisor.kubeconfig"), filepath.Join(f.dir, "manifests"), split(c.Disable.Value())); err != nil {
+						logrus.Errorf("Failed to start deploying manifests: %v", err)
+					}
+				}()
 			}
 		}
 		if ctx.Err() != nil {
@@ -133,7 +140,7 @@ func (p *parts) run(ctx context.Context, f files, c *Config, db *kine.Process, u
 			return err
 		}
 		if waits == 0 {
-			p.startNode(r)
+			p.startNode(waiting, r, f)
 		}
 	}
 }
@@ -151,8 +158,14 @@ func (p *parts) startControllers(r *running, up func()) {
 }
 
 // startNode comes when the apiserver and the runtime answer.
-func (p *parts) startNode(r *running) {
+func (p *parts) startNode(ctx context.Context, r *running, f files) {
 	r.start("kubelet", stageClients, p.kubelet.Run)
+	go func() {
+		a := &p.node.AgentConfig
+		if err := labelNode(ctx, f.cred("supervisor.kubeconfig"), a.NodeName, nodeLabels(a.NodeLabels)); err != nil {
+			logrus.Errorf("Failed to set labels on node %s: %v", a.NodeName, err)
+		}
+	}()
 	if p.kubeProxy != nil {
 		r.start("kube-proxy", stageClients, p.kubeProxy.Run)
 	}

@@ -1,0 +1,311 @@
+//! What the plugin must do, case by case, in any of the places.
+
+use std::time::Duration;
+use std::{fs, thread};
+
+use serde_json::{Value, json};
+
+use super::node::{GATEWAY, Node, address, answer, sh};
+use super::talk::{ask_from, datagrams, serve};
+
+type Case = fn(&Node);
+
+/// All of them.
+pub const CASES: [(&str, Case); 16] = [
+    ("pods talk with each other and with their node", pods_talk),
+    ("a pod reaches outside with its node's address", egress),
+    ("a host port answers everybody", host_port),
+    ("eight at once", eight_at_once),
+    ("killed half-way, then DEL and ADD", killed_then_deleted),
+    ("killed half-way, then ADD", killed_then_added),
+    ("ADD again is the same, and repairs", add_again),
+    ("a failed ADD leaves nothing", failed_add),
+    ("a link of somebody else is left alone", foreign_link),
+    ("the node's own namespace is refused", own_namespace),
+    ("DEL of what is unknown or gone", del_of_nothing),
+    ("CHECK sees what is missing", check),
+    ("GC removes what is not listed", gc),
+    ("STATUS", status),
+    ("VERSION", version),
+    ("results and errors in the version asked for", versions),
+];
+
+fn ports(ports: &Value) -> Value {
+    json!({ "runtimeConfig": { "portMappings": ports } })
+}
+
+fn pods_talk(node: &Node) {
+    for name in ["a", "b"] {
+        node.pod(name);
+    }
+    let (a, b) = (node.add("a", &json!({})).unwrap(), node.add("b", &json!({})).unwrap());
+    serve(Some("a"), (a, 80).into());
+    serve(None, (GATEWAY, 81).into());
+    assert_eq!(ask_from(Some("b"), a, 80, "who").unwrap(), b.to_string());
+    assert_eq!(ask_from(None, a, 80, "who").unwrap(), GATEWAY.to_string());
+    assert_eq!(ask_from(Some("a"), GATEWAY, 81, "who").unwrap(), a.to_string());
+    assert_eq!(datagrams("b", "a", a, 20), 20, "each datagram arrives once");
+    assert_eq!(sh("cat /proc/sys/net/ipv4/ip_forward").trim(), "1");
+    node.del("a");
+    node.del("b");
+    assert!(sh("ip -n a -o link").lines().count() == 1, "only lo is left in the pod");
+}
+
+fn egress(node: &Node) {
+    node.pod("a");
+    let added = node.add("a", &json!({ "egress": if node.has_nat { "snat" } else { "auto" } }));
+    added.unwrap();
+    if node.has_nat {
+        let seen = ask_from(Some("a"), node.outside.0, node.outside.1, "who").unwrap();
+        assert_eq!(seen, node.address.to_string());
+        node.del("a");
+        return;
+    }
+    node.del("a");
+    // Where there is no way out, a network that insists on one does not start pods, and the other says why.
+    let refused = node.add("a", &json!({ "egress": "snat" })).unwrap_err();
+    assert!(refused["msg"].as_str().unwrap().contains("no nat table"), "{refused}");
+    assert_eq!(refused["code"], 102);
+}
+
+fn host_port(node: &Node) {
+    node.pod("a");
+    let mapping = ports(&json!([
+        {"hostPort": 8080, "containerPort": 80, "protocol": "TCP"}, {"hostPort": 8081, "containerPort": 80}
+    ]));
+    if !node.has_nat {
+        let refused = node.add("a", &mapping).unwrap_err();
+        assert!(refused["msg"].as_str().unwrap().contains("nat table"), "{refused}");
+        return;
+    }
+    node.pod("b");
+    let (a, b) = (node.add("a", &mapping).unwrap(), node.add("b", &json!({})).unwrap());
+    serve(Some("a"), ([0, 0, 0, 0], 80).into());
+    for port in [8080, 8081] {
+        let from_outside = ask_from(None, node.outside.0, node.outside.1, &format!("back {port}")).unwrap();
+        assert_eq!(from_outside, node.outside.0.to_string(), "from outside");
+        assert_eq!(ask_from(Some("b"), node.address, port, "who").unwrap(), b.to_string(), "from a pod");
+        assert_eq!(
+            ask_from(Some("a"), node.address, port, "who").unwrap(),
+            GATEWAY.to_string(),
+            "from itself"
+        );
+        ask_from(None, node.address, port, "who").unwrap();
+        ask_from(Some("b"), GATEWAY, port, "who").unwrap();
+    }
+    // Somebody else's port of that number stays theirs.
+    serve(Some("b"), (b, 8080).into());
+    assert_eq!(ask_from(Some("a"), b, 8080, "who").unwrap(), a.to_string());
+    node.del("a");
+    ask_from(Some("b"), node.address, 8080, "who").unwrap_err();
+    node.del("b");
+}
+
+fn eight_at_once(node: &Node) {
+    let names: Vec<String> = (0..8).map(|n| format!("p{n}")).collect();
+    names.iter().for_each(|name| node.pod(name));
+    let calls: Vec<_> = names.iter().map(|name| node.start("ADD", name, &json!({}))).collect();
+    let results: Vec<_> =
+        calls.into_iter().map(|call| answer(&call.wait_with_output().unwrap()).unwrap()).collect();
+    let mut addresses: Vec<_> = results.iter().map(address).collect();
+    for (name, own) in names.iter().zip(&addresses) {
+        serve(Some(name), (*own, 80).into());
+    }
+    for (name, own) in names.iter().zip(&addresses) {
+        for other in addresses.iter().filter(|other| *other != own) {
+            assert_eq!(ask_from(Some(name), *other, 80, "who").unwrap(), own.to_string());
+        }
+    }
+    addresses.sort_unstable();
+    addresses.dedup();
+    assert_eq!(addresses.len(), 8);
+    let calls: Vec<_> = names.iter().map(|name| node.start("DEL", name, &json!({}))).collect();
+    for call in calls {
+        answer(&call.wait_with_output().unwrap()).unwrap();
+    }
+}
+
+/// Kills an ADD after some time.
+fn killed(node: &Node, millis: u64) {
+    let mut mapping = json!({});
+    if node.has_nat {
+        mapping = ports(&json!([{"hostPort": 8080, "containerPort": 80}]));
+    }
+    let mut call = node.start("ADD", "a", &mapping);
+    thread::sleep(Duration::from_millis(millis));
+    call.kill().unwrap();
+    call.wait().unwrap();
+}
+
+/// Moments of a call's life: from before it has read its configuration until after it has answered.
+const MOMENTS: [u64; 14] = [0, 2, 5, 8, 12, 16, 20, 30, 45, 60, 90, 120, 160, 220];
+
+fn killed_then_deleted(node: &Node) {
+    node.pod("a");
+    for millis in MOMENTS {
+        killed(node, millis);
+        node.del("a");
+        node.assert_nothing_is_left();
+    }
+    works(node);
+}
+
+fn killed_then_added(node: &Node) {
+    node.pod("a");
+    for millis in MOMENTS {
+        killed(node, millis);
+        works(node);
+        node.assert_nothing_is_left();
+    }
+}
+
+fn works(node: &Node) {
+    let own = node.add("a", &json!({})).unwrap();
+    let port = serve(Some("a"), (own, 0).into()).port();
+    assert_eq!(ask_from(None, own, port, "who").unwrap(), GATEWAY.to_string());
+    node.del("a");
+}
+
+fn add_again(node: &Node) {
+    node.pod("a");
+    let first = node.call("ADD", "a", &json!({})).unwrap();
+    assert_eq!(node.call("ADD", "a", &json!({})).unwrap(), first);
+    sh("ip -n a link del eth0");
+    let own = node.add("a", &json!({})).unwrap();
+    serve(Some("a"), (own, 80).into());
+    ask_from(None, own, 80, "who").unwrap();
+    node.del("a");
+    node.del("a");
+}
+
+fn failed_add(node: &Node) {
+    node.pod("a");
+    let sctp = ports(&json!([{"hostPort": 8080, "containerPort": 80, "protocol": "sctp"}]));
+    assert_eq!(node.add("a", &sctp).unwrap_err()["code"], 102);
+    node.assert_nothing_is_left();
+    // One address, and that is the network's own.
+    let full = json!({"ipam": {"type": "host-local", "ranges": [[{"subnet": "10.42.9.0/32"}]]}});
+    assert!(node.add("a", &full).is_err());
+    assert_eq!(sh("ip -n a -o link").lines().count(), 1);
+}
+
+fn foreign_link(node: &Node) {
+    node.pod("a");
+    node.pod("b");
+    // Made as ours are: gVisor makes no other links.
+    node.add("a", &json!({"name": "others"})).unwrap();
+    let refused = node.add("a", &json!({})).unwrap_err();
+    assert!(refused["msg"].as_str().unwrap().contains("eth0 already"), "{refused}");
+    node.del("a");
+    assert!(sh("ip -n a -o link").contains("eth0"), "it is the other network's");
+    node.call("DEL", "a", &json!({"name": "others"})).unwrap();
+    forget_network(node, "others");
+}
+
+/// Removes what belongs to all pods of a network that only one case knows.
+fn forget_network(node: &Node, name: &str) {
+    let config = node.config(&json!({}));
+    let state = config["stateDir"].as_str().unwrap();
+    fs::remove_file(format!("{state}/egress-{name}.json")).unwrap();
+    let leases = config["ipam"]["dataDir"].as_str().unwrap();
+    fs::remove_dir_all(format!("{leases}/{name}")).unwrap();
+}
+
+fn own_namespace(node: &Node) {
+    sh("ln -s /proc/self/ns/net /run/netns/own");
+    let refused = node.add("own", &json!({})).unwrap_err();
+    fs::remove_file("/run/netns/own").unwrap();
+    assert!(refused["msg"].as_str().unwrap().contains("own network namespace"), "{refused}");
+}
+
+fn del_of_nothing(node: &Node) {
+    node.del("never-seen");
+    node.pod("a");
+    node.del("a");
+    node.add("a", &json!({})).unwrap();
+    sh("ip netns del a");
+    node.del("a");
+    node.assert_nothing_is_left();
+    // The path may be there without being a namespace any more.
+    node.pod("a");
+    node.add("a", &json!({})).unwrap();
+    sh("ip netns del a; touch /run/netns/a");
+    node.del("a");
+    fs::remove_file("/run/netns/a").unwrap();
+}
+
+fn check(node: &Node) {
+    node.pod("a");
+    let mut more = json!({});
+    if node.has_nat {
+        more = ports(&json!([{"hostPort": 8080, "containerPort": 80}]));
+    }
+    let result = node.call("ADD", "a", &more);
+    let previous = json!({ "prevResult": result.unwrap() });
+    node.call("CHECK", "a", &previous).unwrap();
+    assert_eq!(node.call("CHECK", "a", &json!({})).unwrap_err()["code"], 7, "without prevResult");
+    if node.has_nat {
+        let number = sh("iptables-legacy -t nat -S OUTPUT | grep -c ^-A").trim().to_owned();
+        sh(&format!("iptables-legacy -t nat -D OUTPUT {number}"));
+        let different = node.call("CHECK", "a", &previous).unwrap_err();
+        assert!(different["msg"].as_str().unwrap().contains("rule is gone: OUTPUT"), "{different}");
+    }
+    sh(&format!("ip -n a route del default via {GATEWAY} dev eth0"));
+    let different = node.call("CHECK", "a", &previous).unwrap_err();
+    assert!(different["msg"].as_str().unwrap().contains("route to 0.0.0.0/0"), "{different}");
+    sh("ip -n a link del eth0");
+    assert_eq!(node.call("CHECK", "a", &previous).unwrap_err()["code"], 103);
+    node.del("a");
+    assert!(node.call("CHECK", "a", &previous).is_err());
+}
+
+fn gc(node: &Node) {
+    for name in ["a", "b", "c"] {
+        node.pod(name);
+        node.add(name, &json!({})).unwrap();
+    }
+    // One of which nothing is remembered: its link and its lease are found all the same.
+    let state = node.config(&json!({}))["stateDir"].as_str().unwrap().to_owned();
+    for entry in fs::read_dir(format!("{state}/attachments")).unwrap().map(|entry| entry.unwrap().path()) {
+        if fs::read_to_string(&entry).unwrap().contains(r#""container":"c""#) {
+            fs::remove_file(entry).unwrap();
+        }
+    }
+    assert_eq!(node.call("GC", "", &json!({})).unwrap_err()["code"], 7, "without a list nothing is removed");
+    let valid = json!({"cni.dev/valid-attachments": [{"containerID": "a", "ifname": "eth0"}]});
+    node.call("GC", "", &valid).unwrap();
+    let own = sh("ip -n a -4 -o address show dev eth0 | awk '{print $4}'");
+    let own: std::net::Ipv4Addr = own.trim().trim_end_matches("/32").parse().unwrap();
+    serve(Some("a"), (own, 80).into());
+    ask_from(None, own, 80, "who").unwrap();
+    for gone in ["b", "c"] {
+        assert_eq!(sh(&format!("ip -n {gone} -o link")).lines().count(), 1, "{gone}");
+    }
+    node.call("GC", "", &json!({"cni.dev/valid-attachments": []})).unwrap();
+}
+
+fn status(node: &Node) {
+    node.call("STATUS", "", &json!({})).unwrap();
+    let lost = node.call("STATUS", "", &json!({"path": "/nowhere"})).unwrap_err();
+    assert_eq!(lost["code"], 50, "{lost}");
+}
+
+fn version(node: &Node) {
+    let known = node.call("VERSION", "", &json!({"cniVersion": "1.0.0"})).unwrap();
+    assert_eq!(known["cniVersion"], "1.0.0");
+    assert!(known["supportedVersions"].as_array().unwrap().contains(&json!("1.1.0")));
+}
+
+fn versions(node: &Node) {
+    node.pod("a");
+    for version in ["0.3.1", "0.4.0", "1.0.0", "1.1.0"] {
+        let result = node.call("ADD", "a", &json!({ "cniVersion": version })).unwrap();
+        assert_eq!(result["cniVersion"], version);
+        assert_eq!(result["ips"][0]["version"].as_str(), (version < "1").then_some("4"));
+        assert_eq!(result["interfaces"][1]["sandbox"], "/run/netns/a");
+        node.call("DEL", "a", &json!({ "cniVersion": version })).unwrap();
+    }
+    assert_eq!(node.call("ADD", "a", &json!({"cniVersion": "9.0.0"})).unwrap_err()["code"], 1);
+    assert_eq!(node.call("STATUS", "a", &json!({"cniVersion": "1.0.0"})).unwrap_err()["code"], 1);
+    assert_eq!(node.call("ADD", "../a", &json!({})).unwrap_err()["code"], 4);
+}
