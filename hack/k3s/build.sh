@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Builds the stand-in for k3s: the static programs `k3s` and, beside it, `kine`; with --node
-# also, in `bin`, what a node runs: containerd, its shim, runc, ctr and the CNI plugins.
+# also, in `bin`, what a node runs: containerd, its shim, runc, ctr, the CNI plugins and flannel.
 #
 #   hack/k3s/build.sh [--node] [OUTDIR]
 #
 # The path of the k3s program is the only line on stdout; progress goes to stderr. The
 # default OUTDIR is named after the sources and the Go version, so that a second run has
 # nothing to do and says so within a second. The first one takes 10 to 15 minutes on two
-# cores and needs 4 GB of disk for Go's caches; --node adds two minutes.
+# cores and needs 4 GB of disk for Go's caches; --node adds four minutes.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -52,7 +52,7 @@ is_built() {
 }
 control_plane='' programs=''
 [ "$(cat "$out/.hash" 2>/dev/null)" = "$hash" ] && is_built k3s kine && control_plane=1
-[ "$(cat "$out/bin/.hash" 2>/dev/null)" = "$hash" ] && is_built bin/{containerd,containerd-shim-runc-v2,ctr,runc,cni} && programs=1
+[ "$(cat "$out/bin/.hash" 2>/dev/null)" = "$hash" ] && is_built bin/{containerd,containerd-shim-runc-v2,ctr,runc,cni,flanneld} && programs=1
 
 if [ -n "$control_plane" ] && [ -n "$programs$([ -n "$node" ] || echo 1)" ]; then
   say "k3s stand-in $version ($hash) is up to date"
@@ -149,6 +149,7 @@ cni_sources() {
   local plugins plugin name file
   mkdir -p "$1"
   cp node/cni/main.go node/cni/go.mod node/cni/go.sum "$1/"
+  cp -r node/cni/flannel "$1/"
   plugins=$(cd node/cni && go mod download -json github.com/containernetworking/plugins | sed -n 's/^\t"Dir": "\(.*\)",\{0,1\}$/\1/p')
   for plugin in "$plugins"/plugins/{main/{bridge,loopback,ptp},ipam/host-local,meta/{bandwidth,firewall,portmap}}; do
     name=$(basename "$plugin")
@@ -163,30 +164,33 @@ cni_sources() {
 
 build_node() {
   local ctrd=github.com/containerd/containerd/v2 flags total sources p
-  say "[1/4] downloading modules of the node's programs"
+  say "[1/5] downloading modules of the node's programs"
   total=$(packages node/containerd . 0)
   sources=$(mktemp -d)
   cni_sources "$sources"
 
   flags="-s -w -X $ctrd/version.Version=$(module node/containerd $ctrd)"
-  say "[2/4] containerd, its shim, ctr: $total packages"
+  say "[2/5] containerd, its shim, ctr: $total packages"
   build containerd node/containerd . "$total" 0 "$flags" urfave_cli_no_docs,no_btrfs
   for p in containerd-shim-runc-v2 ctr; do
     build "$p" node/containerd "$ctrd/cmd/$p" "$(packages node/containerd "$ctrd/cmd/$p" 0)" 0 "$flags" urfave_cli_no_docs
   done
-  say "[3/4] runc"
+  say "[3/5] runc"
   build runc node/runc github.com/opencontainers/runc "$(packages node/runc github.com/opencontainers/runc 1)" 1 \
     "$static" seccomp,osusergo,netgo
-  say "[4/4] CNI plugins"
+  say "[4/5] CNI plugins"
   build cni "$sources" . "$(packages "$sources" . 0)" 0 \
     "-s -w -X github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion=$(module node/cni github.com/containernetworking/plugins)"
   rm -rf "$sources"
+  total=$(packages node/flannel . 0)
+  say "[5/5] flannel: $total packages"
+  build flanneld node/flannel . "$total" 0 '-s -w'
 
   mkdir -p "$out/bin"
   rm -f "$out/bin/.hash"
-  for p in containerd containerd-shim-runc-v2 ctr runc cni; do mv "$out/.$p.new" "$out/bin/$p"; done
-  for p in bandwidth bridge firewall host-local loopback portmap ptp; do ln -sf cni "$out/bin/$p"; done
-  (cd "$out/bin" && sha256sum containerd containerd-shim-runc-v2 ctr runc cni | LC_ALL=C sort -k2 >.sha256sums)
+  for p in containerd containerd-shim-runc-v2 ctr runc cni flanneld; do mv "$out/.$p.new" "$out/bin/$p"; done
+  for p in bandwidth bridge firewall flannel host-local loopback portmap ptp; do ln -sf cni "$out/bin/$p"; done
+  (cd "$out/bin" && sha256sum containerd containerd-shim-runc-v2 ctr runc cni flanneld | LC_ALL=C sort -k2 >.sha256sums)
   echo "$hash" >"$out/bin/.hash"
 }
 

@@ -13,6 +13,8 @@ pub const PROFILE_LABEL: (&str, &str) = ("app.kubernetes.io/component", "profile
 pub enum Environment {
     /// A real Linux kernel.
     Linux,
+    /// The same without CAP_SYS_RESOURCE, as in locked-down containers.
+    RestrictedLinux,
     /// One that is only pretended, gVisor's.
     Gvisor,
 }
@@ -24,6 +26,8 @@ pub struct Facts {
     pub has_kernel_panic: bool,
     /// `/proc/sys/vm/panic_on_oom` is there; the same.
     pub has_panic_on_oom: bool,
+    /// A process may make itself a less likely victim of the kernel's OOM killer (takes CAP_SYS_RESOURCE).
+    pub lowers_oom_score: bool,
 }
 
 impl Facts {
@@ -32,6 +36,7 @@ impl Facts {
         Self {
             has_kernel_panic: proc.join("sys/kernel/panic").exists(),
             has_panic_on_oom: proc.join("sys/vm/panic_on_oom").exists(),
+            lowers_oom_score: lowers_oom_score(&proc.join("self/oom_score_adj")),
         }
     }
 }
@@ -39,7 +44,11 @@ impl Facts {
 impl Environment {
     /// The choice.
     pub fn choose(facts: Facts) -> Self {
-        if facts.has_kernel_panic || facts.has_panic_on_oom { Self::Linux } else { Self::Gvisor }
+        match (facts.has_kernel_panic || facts.has_panic_on_oom, facts.lowers_oom_score) {
+            (false, _) => Self::Gvisor,
+            (true, true) => Self::Linux,
+            (true, false) => Self::RestrictedLinux,
+        }
     }
 
     /// The environment of this process.
@@ -47,22 +56,39 @@ impl Environment {
         Self::choose(Facts::gather(Path::new("/proc")))
     }
 
-    fn manifest(self) -> (&'static str, &'static str) {
+    fn manifests(self) -> &'static [Manifest] {
+        const LINUX: Manifest =
+            ("manifests/profiles/linux.yaml", include_str!("../../manifests/profiles/linux.yaml"));
+        const RESTRICTED: Manifest =
+            ("manifests/profiles/restricted.yaml", include_str!("../../manifests/profiles/restricted.yaml"));
+        const GVISOR: Manifest =
+            ("manifests/profiles/gvisor.yaml", include_str!("../../manifests/profiles/gvisor.yaml"));
         match self {
-            Self::Linux => {
-                ("manifests/profiles/linux.yaml", include_str!("../../manifests/profiles/linux.yaml"))
-            }
-            Self::Gvisor => {
-                ("manifests/profiles/gvisor.yaml", include_str!("../../manifests/profiles/gvisor.yaml"))
-            }
+            Self::Linux => &[LINUX],
+            Self::RestrictedLinux => &[LINUX, RESTRICTED],
+            Self::Gvisor => &[GVISOR],
         }
     }
 }
 
+/// A file's name and its text.
+type Manifest = (&'static str, &'static str);
+
+/// Tries it, on ourselves, and takes it back: to raise the score again needs nothing.
+fn lowers_oom_score(file: &Path) -> bool {
+    let present = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    let Some(present) = present else { return false };
+    let lower = std::fs::write(file, (present - 1).to_string()).is_ok();
+    lower && std::fs::write(file, present.to_string()).is_ok()
+}
+
 /// The built-in profiles for `environment`. Fails only if the embedded text is broken, which a test rules out.
 pub fn builtin(environment: Environment) -> Result<Vec<SandboxConfig>, LoadError> {
-    let (origin, text) = environment.manifest();
-    files::parse(text, origin)
+    let mut all = Vec::new();
+    for (origin, text) in environment.manifests() {
+        all.extend(files::parse(text, origin)?);
+    }
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -71,21 +97,25 @@ mod tests {
 
     #[test]
     fn every_profile_is_valid_labelled_and_below_what_users_write() {
-        for environment in [Environment::Linux, Environment::Gvisor] {
-            for profile in builtin(environment).unwrap() {
+        for environment in [Environment::Linux, Environment::RestrictedLinux, Environment::Gvisor] {
+            let profiles = builtin(environment).unwrap();
+            for profile in &profiles {
                 assert!(profile.spec.priority < 0, "{profile:?}");
                 let labels = profile.metadata.labels.clone().unwrap_or_default();
                 assert_eq!(labels.get(PROFILE_LABEL.0).map(String::as_str), Some(PROFILE_LABEL.1));
-                let panic = profile.spec.files.iter().find(|file| file.path == "/proc/sys/kernel/panic");
-                assert_eq!(panic.map(|file| file.value.as_str()), Some("10\n"));
             }
+            let mut files = profiles.iter().flat_map(|profile| &profile.spec.files);
+            let panic = files.find(|file| file.path == "/proc/sys/kernel/panic");
+            assert_eq!(panic.map(|file| file.value.as_str()), Some("10\n"));
         }
     }
 
     #[test]
     fn the_kernel_that_lacks_the_tunables_gets_the_gvisor_profile() {
-        let both = Facts { has_kernel_panic: true, has_panic_on_oom: true };
-        assert_eq!(Environment::choose(both), Environment::Linux);
+        let all = Facts { has_kernel_panic: true, has_panic_on_oom: true, lowers_oom_score: true };
+        assert_eq!(Environment::choose(all), Environment::Linux);
+        let restricted = Facts { lowers_oom_score: false, ..all };
+        assert_eq!(Environment::choose(restricted), Environment::RestrictedLinux);
         assert_eq!(Environment::choose(Facts::default()), Environment::Gvisor);
         let empty = tempfile::tempdir().unwrap();
         assert_eq!(Facts::gather(empty.path()), Facts::default());

@@ -33,6 +33,11 @@ pub struct Args {
 const FORWARDED: [Signal; 6] =
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
 
+/// Runs a command without a terminal; for other verbs. Returns its exit code.
+pub fn plain(paths: &Paths, command: Vec<OsString>) -> Outcome {
+    run(Args { tty: false, no_tty: true, paths: paths.clone(), command })
+}
+
 /// Runs the verb.
 pub fn run(args: Args) -> Outcome {
     // Before any thread is started, so that the one below gets them all.

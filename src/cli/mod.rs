@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod down;
 pub mod exec;
 pub mod host_local;
+pub mod image;
 pub mod k3s;
 pub mod kubeconfig;
 pub mod logs;
@@ -50,6 +51,8 @@ pub enum Verb {
     Run(run::Args),
     /// Run a command in the running supervisor's view.
     Exec(exec::Args),
+    /// Container images without a registry.
+    Image(image::Args),
     /// Show a component's log.
     Logs(logs::Args),
     /// Restart k3s, taking up settings that wait for it.
@@ -79,6 +82,7 @@ impl Verb {
             Self::Rules(args) => rules::run(args),
             Self::Run(args) => run::run(args),
             Self::Exec(args) => exec::run(args),
+            Self::Image(args) => image::run(args),
             Self::Logs(args) => logs::run(args),
             Self::Restart(args) => restart::run(args),
             Self::Kubeconfig(args) => kubeconfig::run(args),

@@ -25,6 +25,9 @@ const WORTH_A_WARNING: &[&str] =
 pub struct Args {
     #[command(flatten)]
     start: Start,
+    /// Image archives, or directories of them, for the node: imported when k3s starts, or now if it runs already.
+    #[arg(long, value_name = "FILE|DIR")]
+    images: Vec<PathBuf>,
     /// How long to wait until all is ready.
     #[arg(long, default_value = "180s", value_parser = output::duration)]
     timeout: Duration,
@@ -107,9 +110,17 @@ pub fn run(args: Args) -> Outcome {
     preflight::root()?;
     let paths = args.paths.absolute()?;
     let mut phases = Phases::new();
+    // Before anything is started: a wrong name is told at once.
+    let archives = super::image::archives(&args.images)?;
     match client::observe(&paths) {
-        Ok(view) => adopt(args, &paths, &view, &mut phases)?,
-        Err(ClientError::NotRunning) => start(args, &paths, &mut phases)?,
+        Ok(view) => {
+            adopt(args, &paths, &view, &mut phases)?;
+            if !archives.is_empty() {
+                super::image::import(&archives, &paths)?;
+            }
+            return next_command(&view).map(|()| 0);
+        }
+        Err(ClientError::NotRunning) => start(args, &archives, &paths, &mut phases)?,
         Err(other) => return Err(other.failure()),
     }
     Ok(0)
@@ -133,10 +144,10 @@ fn adopt(args: Args, paths: &Paths, view: &View, phases: &mut Phases) -> Result<
     }
     wait::ready(paths, Bound::new(args.timeout), phases)?;
     phases.done();
-    next_command(view)
+    Ok(())
 }
 
-fn start(args: Args, paths: &Paths, phases: &mut Phases) -> Result<(), Failure> {
+fn start(args: Args, archives: &[PathBuf], paths: &Paths, phases: &mut Phases) -> Result<(), Failure> {
     let bound = Bound::new(args.timeout);
     phases.begin("Checking this machine");
     let options = args.start.options(args.k3s_flags)?;
@@ -144,6 +155,9 @@ fn start(args: Args, paths: &Paths, phases: &mut Phases) -> Result<(), Failure> 
     preflight::directories(paths)?;
     shutdown::kill_left_over(paths);
     preflight::ports(&places, &options.k3s_flags)?;
+    if !archives.is_empty() {
+        super::image::keep(archives, &places.data)?;
+    }
     phases.begin("Starting the supervisor");
     spawn::supervisor(paths, &options)?;
     phases.begin("Starting k3s");

@@ -61,7 +61,7 @@ pub fn status(ipam: &Ipam<'_>) -> Result<(), CniError> {
         let plug = Plug { id: &id, mtu: None, node: &node, pod: &pod };
         plug.make(&mut plug::open()?, &Outcome::default()).map(drop)
     });
-    tried.and_then(|()| egress::forward()).map_err(|error| CniError::Unavailable(error.to_string()))
+    tried.and_then(|()| egress::can_forward()).map_err(|error| CniError::Unavailable(error.to_string()))
 }
 
 /// VERSION: what is understood.

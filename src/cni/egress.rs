@@ -105,6 +105,15 @@ pub fn forward() -> Result<(), CniError> {
     done.map_err(CniError::io(format!("write 1 to {FORWARDING}")))
 }
 
+/// Whether they pass, or could be let: asked without a change.
+pub fn can_forward() -> Result<(), CniError> {
+    let possible = fs::read_to_string(FORWARDING).and_then(|value| match value.trim() {
+        "1" => Ok(()),
+        _ => fs::OpenOptions::new().write(true).open(FORWARDING).map(drop),
+    });
+    possible.map_err(CniError::io(format!("open {FORWARDING} for writing")))
+}
+
 /// Removes the rules of a way that is in force no more, but for those that still are.
 fn take_down(before: &Egress, now: Option<&Egress>) {
     let Egress::Snat { iptables, rules } = before else { return };

@@ -27,7 +27,8 @@ pub fn del(call: &Call, config: &Config, ipam: &Ipam<'_>, store: &Store) -> Resu
         // Not by its name in the pod, where it may be somebody else's.
         None => {
             plug::unplug(&mut node, None, &id)?;
-            ipam.del(&id)
+            ipam.del(&id)?;
+            store.forget(&id)
         }
     }
 }

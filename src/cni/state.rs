@@ -111,6 +111,10 @@ impl Store {
         let dir = self.dir.join("attachments");
         let listed = fs::read_dir(&dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
         let listed = listed.map_err(CniError::io(format!("list {}", dir.display())))?;
+        // Under our lock nobody is writing: what a killed call has begun to write stays for ever otherwise.
+        for entry in listed.iter().filter(|entry| entry.path().extension().is_some_and(|end| end == "new")) {
+            let _ = fs::remove_file(entry.path());
+        }
         let mut found = Vec::new();
         for entry in listed.iter().filter(|entry| entry.path().extension().is_some_and(|end| end == "json")) {
             found.extend(self.read(&entry.path())?);
@@ -126,6 +130,8 @@ impl Store {
     /// Forgets one; one that is not known is fine.
     pub fn forget(&self, id: &Id) -> Result<(), CniError> {
         let path = self.file_of(id);
+        // What a call that was killed while writing has left.
+        let _ = fs::remove_file(path.with_extension("new"));
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(CniError::io(format!("remove {}", path.display()))(error))

@@ -1,23 +1,25 @@
 //! What the plugin must do, case by case, in any of the places.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 use std::{fs, thread};
 
 use serde_json::{Value, json};
 
 use super::node::{GATEWAY, Node, address, answer, sh};
-use super::talk::{ask_from, datagrams, serve};
+use super::talk::{ask_by_datagram, ask_from, datagrams, serve};
 
 type Case = fn(&Node);
 
 /// All of them.
-pub const CASES: [(&str, Case); 16] = [
+pub const CASES: [(&str, Case); 17] = [
     ("pods talk with each other and with their node", pods_talk),
     ("a pod reaches outside with its node's address", egress),
     ("a host port answers everybody", host_port),
     ("eight at once", eight_at_once),
     ("killed half-way, then DEL and ADD", killed_then_deleted),
     ("killed half-way, then ADD", killed_then_added),
+    ("the host-local of a killed ADD is waited for", slow_lease),
     ("ADD again is the same, and repairs", add_again),
     ("a failed ADD leaves nothing", failed_add),
     ("a link of somebody else is left alone", foreign_link),
@@ -58,6 +60,8 @@ fn egress(node: &Node) {
     if node.has_nat {
         let seen = ask_from(Some("a"), node.outside.0, node.outside.1, "who").unwrap();
         assert_eq!(seen, node.address.to_string());
+        let seen = ask_by_datagram(Some("a"), node.outside.0, node.outside.1).unwrap();
+        assert_eq!(seen, node.address.to_string());
         node.del("a");
         return;
     }
@@ -71,7 +75,8 @@ fn egress(node: &Node) {
 fn host_port(node: &Node) {
     node.pod("a");
     let mapping = ports(&json!([
-        {"hostPort": 8080, "containerPort": 80, "protocol": "TCP"}, {"hostPort": 8081, "containerPort": 80}
+        {"hostPort": 8080, "containerPort": 80, "protocol": "TCP"}, {"hostPort": 8081, "containerPort": 80},
+        {"hostPort": 8080, "containerPort": 80, "protocol": "udp"}
     ]));
     if !node.has_nat {
         let refused = node.add("a", &mapping).unwrap_err();
@@ -93,6 +98,8 @@ fn host_port(node: &Node) {
         ask_from(None, node.address, port, "who").unwrap();
         ask_from(Some("b"), GATEWAY, port, "who").unwrap();
     }
+    assert_eq!(ask_by_datagram(Some("b"), node.address, 8080).unwrap(), b.to_string());
+    ask_by_datagram(None, node.address, 8080).unwrap();
     // Somebody else's port of that number stays theirs.
     serve(Some("b"), (b, 8080).into());
     assert_eq!(ask_from(Some("a"), b, 8080, "who").unwrap(), a.to_string());
@@ -157,6 +164,23 @@ fn killed_then_added(node: &Node) {
         works(node);
         node.assert_nothing_is_left();
     }
+}
+
+fn slow_lease(node: &Node) {
+    node.pod("a");
+    let slow = tempfile::tempdir().unwrap();
+    let wrapper = slow.path().join("host-local");
+    let real = node.plugins.join("host-local");
+    fs::write(&wrapper, format!("#!/bin/sh\nsleep 1.5\nexec {}\n", real.display())).unwrap();
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut call = node.start("ADD", "a", &json!({ "path": slow.path() }));
+    thread::sleep(Duration::from_millis(700));
+    call.kill().unwrap();
+    call.wait().unwrap();
+    node.del("a");
+    // A lease that it made after that would be there by now.
+    thread::sleep(Duration::from_millis(1500));
+    node.assert_nothing_is_left();
 }
 
 fn works(node: &Node) {

@@ -1,6 +1,5 @@
 //! A node to test on: its way outside, namespaces as pods, calls of the plugin, and what must be left of them.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
@@ -30,8 +29,9 @@ pub struct Node {
     /// The node's own address.
     pub address: Ipv4Addr,
     dir: tempfile::TempDir,
-    plugins: PathBuf,
-    before: BTreeSet<String>,
+    /// The directory of host-local.
+    pub plugins: PathBuf,
+    before: Vec<String>,
 }
 
 /// Runs a shell script that must succeed; what it printed.
@@ -64,7 +64,7 @@ impl Node {
             address: address.trim().split('/').next().unwrap().parse().unwrap(),
             dir: tempfile::tempdir_in("/run").unwrap(),
             plugins: plugins.to_owned(),
-            before: BTreeSet::new(),
+            before: Vec::new(),
         };
         // What belongs to all pods comes with the first one and stays.
         node.pod("first");
@@ -126,8 +126,8 @@ impl Node {
     }
 
     /// What there is on the node: links, routes, rules, leases, files.
-    pub fn traces(&self) -> BTreeSet<String> {
-        let mut found = BTreeSet::new();
+    pub fn traces(&self) -> Vec<String> {
+        let mut found = Vec::new();
         let links = sh("ip -o link | cut -d: -f2 | cut -d@ -f1; ip route; ip -6 route");
         found.extend(links.lines().map(|line| line.trim().to_owned()).filter(|line| !line.contains("fe80")));
         if self.has_nat {
@@ -139,10 +139,11 @@ impl Node {
                 if entry.is_dir() {
                     dirs.push(entry);
                 } else {
-                    found.insert(entry.display().to_string());
+                    found.push(entry.display().to_string());
                 }
             }
         }
+        found.sort();
         found
     }
 

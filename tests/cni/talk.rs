@@ -27,11 +27,17 @@ fn enter(netns: Option<&str>) {
     }
 }
 
-/// Starts a TCP server for as long as this process lives. It answers a line with the address that the client has for it, or,
-/// asked `back PORT`, with what the client's address answers at that port.
+/// Starts a server for as long as this process lives, for TCP and for UDP. It answers a line with the address that the client
+/// has for it, or, asked `back PORT` by TCP, with what the client's address answers at that port.
 pub fn serve(netns: Option<&str>, address: SocketAddr) -> SocketAddr {
     let listener = within(netns, || TcpListener::bind(address).unwrap());
     let bound = listener.local_addr().unwrap();
+    let datagrams = within(netns, || UdpSocket::bind(bound).unwrap());
+    thread::spawn(move || {
+        while let Ok((_, peer)) = datagrams.recv_from(&mut [0; 64]) {
+            let _ = datagrams.send_to(peer.ip().to_string().as_bytes(), peer);
+        }
+    });
     let netns = netns.map(str::to_owned);
     thread::spawn(move || {
         enter(netns.as_deref());
@@ -72,6 +78,20 @@ pub fn ask_from(
 ) -> io::Result<String> {
     let address = SocketAddr::new(address.into(), port);
     within(netns, move || ask(address, question))
+}
+
+/// What it answers a datagram from inside a namespace.
+pub fn ask_by_datagram(netns: Option<&str>, address: impl Into<IpAddr>, port: u16) -> io::Result<String> {
+    let address = SocketAddr::new(address.into(), port);
+    within(netns, move || {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        socket.set_read_timeout(Some(LIMIT))?;
+        socket.connect(address)?;
+        socket.send(b"who")?;
+        let mut said = [0; 64];
+        let length = socket.recv(&mut said)?;
+        Ok(String::from_utf8_lossy(&said[..length]).into_owned())
+    })
 }
 
 /// Sends datagrams from one namespace to another; how many arrive.

@@ -216,3 +216,29 @@ func TestArchives(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestFlannel(t *testing.T) {
+	dir := t.TempDir()
+	n := &Node{FlannelBackend: "wireguard-native", FlannelConfFile: filepath.Join(dir, "flannel/net-conf.json"),
+		AgentConfig: Agent{CNIConfDir: filepath.Join(dir, "cni"), ClusterCIDRs: cidr(t, "10.42.0.0/16")}}
+	if err := writeFlannel(n); err != nil {
+		t.Fatal(err)
+	}
+	raw, _ := os.ReadFile(n.FlannelConfFile)
+	for _, want := range []string{`"Network": "10.42.0.0/16"`, `"EnableIPv6": false`, `"Type": "wireguard"`} {
+		if !strings.Contains(string(raw), want) {
+			t.Errorf("no %s in %s", want, raw)
+		}
+	}
+	if raw, _ := os.ReadFile(filepath.Join(dir, "cni/10-flannel.conflist")); !strings.Contains(string(raw), `"type":"flannel"`) {
+		t.Errorf("%s", raw)
+	}
+	n.FlannelBackend = "tailscale"
+	if err := writeFlannel(n); err == nil {
+		t.Error("tailscale is accepted")
+	}
+	l := &lastLine{out: io.Discard}
+	if _, err := l.Write([]byte("one\nthe reason\n")); err != nil || l.text != "the reason" {
+		t.Errorf("%q, %v", l.text, err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -37,7 +38,9 @@ type Node struct {
 	Docker, SELinux, NoFlannel                     bool
 	ContainerRuntimeEndpoint, ImageServiceEndpoint string
 	DefaultRuntime, FlannelBackend, Images         string
-	DisableKubeProxy                               bool
+	FlannelConfFile, FlannelCniConfFile            string
+	FlannelIface                                   string
+	FlannelConfOverride, DisableKubeProxy          bool
 	AgentConfig                                    Agent
 	Containerd                                     Containerd
 }
@@ -96,6 +99,10 @@ func NewNode(o *Options, c *Cluster) (*Node, error) {
 		DefaultRuntime:           o.DefaultRuntime,
 		DisableKubeProxy:         o.DisableKubeProxy,
 		Images:                   at("images"),
+		FlannelConfFile:          o.FlannelConf,
+		FlannelConfOverride:      o.FlannelConf != "",
+		FlannelCniConfFile:       o.FlannelCniConf,
+		FlannelIface:             o.FlannelIface,
 		Containerd: Containerd{
 			State: runtimeState, Address: filepath.Join(runtimeState, "containerd.sock"),
 			Root: at("containerd"), Opt: at("containerd"), Log: at("containerd", "containerd.log"),
@@ -125,6 +132,16 @@ func NewNode(o *Options, c *Cluster) (*Node, error) {
 		},
 	}
 	a := &n.AgentConfig
+	if !n.NoFlannel {
+		hostLocal, err := exec.LookPath("host-local")
+		if err != nil {
+			return nil, fmt.Errorf("failed to find host-local: %w", err)
+		}
+		a.CNIBinDir, a.CNIConfDir = filepath.Dir(hostLocal), at("etc", "cni", "net.d")
+		if n.FlannelConfFile == "" {
+			n.FlannelConfFile = at("etc", "flannel", "net-conf.json")
+		}
+	}
 	if a.RuntimeSocket == "" {
 		a.RuntimeSocket = n.Containerd.Address
 	}

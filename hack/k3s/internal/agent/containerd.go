@@ -19,8 +19,15 @@ import (
 )
 
 // checkPrograms says early, and clearly, that there is nothing to run containers with.
-func checkPrograms() error {
-	for _, name := range []string{"containerd", "containerd-shim-runc-v2", "runc"} {
+func checkPrograms(n *Node) error {
+	var names []string
+	if n.ContainerRuntimeEndpoint == "" {
+		names = []string{"containerd", "containerd-shim-runc-v2", "runc"}
+	}
+	if !n.NoFlannel {
+		names = append(names, "flanneld", "flannel")
+	}
+	for _, name := range names {
 		if _, err := exec.LookPath(name); err != nil {
 			return fmt.Errorf("failed to find %s: %w (this k3s stand-in was built without its node programs: build it with `build.sh --node`, or start it with --disable-agent)", name, err)
 		}

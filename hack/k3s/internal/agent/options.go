@@ -9,7 +9,8 @@ type Options struct {
 	ContainerRuntimeEndpoint, ImageServiceEndpoint string
 	DefaultRuntime, PauseImage, Snapshotter        string
 	PrivateRegistry, SystemDefaultRegistry         string
-	ResolvConf                                     string
+	ResolvConf, FlannelIface                       string
+	FlannelConf, FlannelCniConf                    string
 	ImageCredProvBinDir, ImageCredProvConfig       string
 	WithNodeID, NonrootDevices, SELinux            bool
 	ProtectKernelDefaults, PreferBundledBin        bool

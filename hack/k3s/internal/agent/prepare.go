@@ -19,10 +19,8 @@ func Prepare(o *Options, c *Cluster) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n.ContainerRuntimeEndpoint == "" {
-		if err := checkPrograms(); err != nil {
-			return nil, err
-		}
+	if err := checkPrograms(n); err != nil {
+		return nil, err
 	}
 	if err := writeFiles(n, c.ServerTLS); err != nil {
 		return nil, fmt.Errorf("failed to prepare agent: %w", err)
@@ -43,6 +41,11 @@ func Prepare(o *Options, c *Cluster) (*Node, error) {
 	setupSystem(ipv6, conntrack)
 	if err := writeCrictl(n); err != nil {
 		return nil, err
+	}
+	if !n.NoFlannel {
+		if err := writeFlannel(n); err != nil {
+			return nil, err
+		}
 	}
 	if n.ContainerRuntimeEndpoint != "" {
 		return n, nil

@@ -21,7 +21,7 @@ func inertFlags() []cli.Flag {
 	}
 	for _, name := range []string{"etcd-snapshot-dir", "etcd-s3-endpoint-ca", "etcd-s3-bucket", "etcd-s3-folder",
 		"etcd-s3-proxy", "etcd-s3-config-secret", "etcd-s3-bucket-lookup-type", "cluster-reset-restore-path",
-		"helm-job-image", "default-local-storage-path", "flannel-iface", "flannel-conf", "flannel-cni-conf"} {
+		"helm-job-image", "default-local-storage-path"} {
 		str(name, "")
 	}
 	str("servicelb-namespace", "kube-system")

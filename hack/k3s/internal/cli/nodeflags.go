@@ -32,6 +32,9 @@ func nodeFlags(o *agent.Options) []cli.Flag {
 		&cli.BoolFlag{Name: "docker", Usage: "(agent/runtime) Use cri-dockerd instead of containerd (refused by the stand-in)", Destination: &o.Docker},
 
 		&cli.StringFlag{Name: "resolv-conf", Usage: "(agent/networking) Kubelet resolv.conf file", Destination: &o.ResolvConf, EnvVars: env("RESOLV_CONF")},
+		&cli.StringFlag{Name: "flannel-iface", Usage: "(agent/networking) Override default flannel interface", Destination: &o.FlannelIface},
+		&cli.StringFlag{Name: "flannel-conf", Usage: "(agent/networking) Override default flannel config file", Destination: &o.FlannelConf},
+		&cli.StringFlag{Name: "flannel-cni-conf", Usage: "(agent/networking) Override default flannel cni config file", Destination: &o.FlannelCniConf},
 		&cli.BoolFlag{Name: "disable-kube-proxy", Usage: "(components) Disable running kube-proxy", Destination: &o.DisableKubeProxy},
 		&cli.BoolFlag{Name: "disable-network-policy", Usage: "(components) Disable k3s default network policy controller", Destination: &o.DisableNetworkPolicy},
 		&cli.StringSliceFlag{Name: "kubelet-arg", Usage: "(agent/flags) Customized flag for kubelet process", Destination: &o.KubeletArgs},

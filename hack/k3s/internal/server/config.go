@@ -54,8 +54,6 @@ func (c *Config) notBuilt() error {
 		return fmt.Errorf("%sservers without an apiserver (--disable-apiserver)", not)
 	case c.Rootless:
 		return fmt.Errorf("%srootless mode (--rootless)", not)
-	case !c.DisableAgent && c.FlannelBackend != "none":
-		return fmt.Errorf("%sflannel: run its node with --flannel-backend=none and CNI plugins of your own", not)
 	}
 	return nil
 }

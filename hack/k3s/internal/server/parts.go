@@ -166,6 +166,14 @@ func (p *parts) startNode(ctx context.Context, r *running, f files) {
 			logrus.Errorf("Failed to set labels on node %s: %v", a.NodeName, err)
 		}
 	}()
+	if !p.node.NoFlannel {
+		r.start("flannel", stageClients, func(ctx context.Context) error {
+			if err := waitPodCIDR(ctx, f.cred("supervisor.kubeconfig"), p.node.AgentConfig.NodeName); err != nil || ctx.Err() != nil {
+				return err
+			}
+			return p.node.RunFlannel(ctx, f.cred("supervisor.kubeconfig"))
+		})
+	}
 	if p.kubeProxy != nil {
 		r.start("kube-proxy", stageClients, p.kubeProxy.Run)
 	}

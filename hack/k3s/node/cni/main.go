@@ -1,5 +1,5 @@
 // The CNI plugins in one program, as k3s ships them: which one it is, its name tells, and links
-// to it bear the names. The plugins are upstream's sources; build.sh copies them beside this
+// to it bear the names. All but flannel are upstream's sources; build.sh copies them beside this
 // file with `package main` renamed, so that one program can have them all.
 package main
 
@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"sandbar.dev/hack/k3s/node/cni/flannel"
 	"sandbar.dev/hack/k3s/node/cni/plugins/bandwidth"
 	"sandbar.dev/hack/k3s/node/cni/plugins/bridge"
 	"sandbar.dev/hack/k3s/node/cni/plugins/firewall"
@@ -26,6 +27,8 @@ func main() {
 		bridge.Main()
 	case "firewall":
 		firewall.Main()
+	case "flannel":
+		flannel.Main()
 	case "host-local":
 		hostlocal.Main()
 	case "loopback":
@@ -35,7 +38,7 @@ func main() {
 	case "ptp":
 		ptp.Main()
 	default:
-		fmt.Fprintf(os.Stderr, "%s: not one of this program's CNI plugins: bandwidth bridge firewall host-local loopback portmap ptp\n", os.Args[0])
+		fmt.Fprintf(os.Stderr, "%s: not one of this program's CNI plugins: bandwidth bridge firewall flannel host-local loopback portmap ptp\n", os.Args[0])
 		os.Exit(1)
 	}
 }

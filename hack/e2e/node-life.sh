@@ -1,0 +1,39 @@
+# Sourced by node: values live in pods, restarts, crashes, changed settings, the end.
+# shellcheck shell=bash
+
+live() { kubectl logs live --tail=1; }
+check "a pod that reads a faked value" pod live 'command: [sh, -c, "while sleep 0.2; do cat /proc/sys/kernel/panic; done"]'
+check "reads the profile's" within 20 equals 10 live
+check "a SandboxConfig" apply <<<'{apiVersion: sandbar.dev/v1alpha1, kind: SandboxConfig, metadata: {name: mine}, spec: {files: [{path: /proc/sys/kernel/panic, value: "77\n"}]}}'
+check "is seen by the running pod" within 5 equals 77 live
+check "deleted" kubectl delete sbx mine
+check "the profile's value is back" within 5 equals 10 live
+
+since() { kubectl get pod live -o jsonpath='{.status.containerStatuses[0].state.running.startedAt}'; }
+before=$(since)
+check "k3s restarts" "$sandbar" restart
+check "and is ready" "$sandbar" status --wait
+check "its containers ran on" equals "$before" since
+
+old=$(status .supervisor.pid)
+kill -9 "$old"
+sleep 1
+nothing_runs() { ! pgrep -f "^$(dirname "$SANDBAR_K3S")|containerd-shim|/runc |sandbar-cni|$sandbar (supervise|controller)" >/dev/null; }
+check "without its supervisor nothing is left running" within 10 nothing_runs
+check "up brings the node back" "$sandbar" up
+check "and its pods" within 60 equals "true true" kubectl get pods live web -o jsonpath='{.items[*].status.containerStatuses[0].ready}'
+leases() { find /var/lib/sandbar/cni -path '*leases*' -name '10.42.*' | wc -l; }
+pods() { kubectl get pods -A --field-selector=status.phase=Running -o json | jq '[.items[] | select(.spec.hostNetwork | not)] | length'; }
+settled() { [[ $(leases) == "$(pods)" ]]; }
+check "with one lease for each, and none stale" within 60 settled
+
+check "a setting is changed" apply <<<'{apiVersion: sandbar.dev/v1alpha1, kind: SandboxConfig, metadata: {name: mine}, spec: {k3s: {extraArgs: ["--kubelet-arg=max-pods=55"]}}}'
+changed() { equals 55 kubectl get nodes -o jsonpath='{.items[0].status.capacity.pods}'; }
+check "k3s comes back with it" within 60 changed
+check "ready" "$sandbar" status --wait
+check "the pods still run" equals "true true" kubectl get pods live web -o jsonpath='{.items[*].status.containerStatuses[0].ready}'
+
+check "down" "$sandbar" down
+check "nothing runs" within 10 nothing_runs
+check "no mount is left" bash -c '! grep -E "/run/k3s|/var/lib/kubelet/|/run/netns/cni" /proc/self/mounts'
+check "no interface is left" bash -c '! ip -o link | grep -E "cni|sandbar[0-9]|veth[0-9a-f]"'

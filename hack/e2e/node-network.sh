@@ -1,0 +1,28 @@
+# Sourced by node: pod to pod, pod to the outside, host ports.
+# shellcheck shell=bash
+
+web=$(address web)
+check "a pod has an address of its own" grep -q '^10\.42\.' <<<"$web"
+check "the host reaches a pod" equals served busybox wget -qO- "http://$web:8080/"
+# What ends by itself tells by its end what it got, so that it works without exec, too.
+client() { kubectl run "$1" --image=localhost/busybox:1 --restart=Never -- sh -c "$2"; }
+check "another pod" client tcp "[ \$(wget -T 5 -qO- http://$web:8080/) = served ]"
+check "reaches it over TCP" done_well tcp
+check "a pod that listens on UDP" pod udp 'command: [sh, -c, "exec udpsvd -E 0.0.0.0 5353 echo datagram"]'
+check "it runs" ready udp
+check "another pod" client udp-client "[ \$(echo x | nc -u -w 3 $(address udp) 5353) = datagram ]"
+check "reaches it over UDP" done_well udp-client
+outside=$(ip route | awk '/^default/ {print $3}')
+if [[ $place == gvisor-strict ]]; then
+  # No nat table there: the way out is told as a limit, never pretended.
+  check "egress is said to be missing" says egress "$sandbar" doctor
+else
+  check "a pod that calls outside" client egress "[ \"\$(nc -w 5 $outside 17979 </dev/null)\" = outside ]"
+  check "is answered" done_well egress
+  check "a pod with a host port" pod hostport 'command: [sh, -c, "mkdir /w; echo by-port >/w/index.html; exec httpd -f -p 80 -h /w"]' \
+    'ports: [{containerPort: 80, hostPort: 18081}]'
+  check "it runs" ready hostport
+  own=$(kubectl get nodes -o jsonpath='{.items[0].status.addresses[0].address}')
+  check "answers on the host's port" within 10 equals by-port busybox wget -T 3 -qO- "http://$own:18081/"
+fi
+check "the pods of this part go" kubectl delete --now --ignore-not-found pod tcp udp udp-client egress hostport
