@@ -26,6 +26,7 @@ type suite struct {
 type spec struct {
 	Name    string   `xml:"name,attr"`
 	Time    float64  `xml:"time,attr"`
+	Status  string   `xml:"status,attr,omitempty"`
 	Failure *failure `xml:"failure,omitempty"`
 	Error   *failure `xml:"error,omitempty"`
 	Skipped *struct {
@@ -67,6 +68,9 @@ func read(path string) (map[string]spec, error) {
 			}
 			if s.Failure != nil {
 				s.Failure.Text = "" // stack traces and times, other in every run
+			}
+			if s.Status == "interrupted" || s.Status == "timedout" {
+				continue // the whole run was ended; the test's own limits are failures
 			}
 			if s.Skipped == nil || s.Skipped.Message != "skipped" && s.Skipped.Message != "" {
 				specs[s.Name] = s
