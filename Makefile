@@ -31,6 +31,9 @@ e2e-node: ## A node with pods, on this machine and in gVisor
 soak: ## A cluster watched for growth, for half an hour
 	@hack/soak $(ARGS)
 
+conformance: ## Upstream's conformance tests (FOCUS=regex SKIP=regex WHERE=gvisor|gvisor-4.4|linux)
+	@FOCUS='$(FOCUS)' SKIP='$(SKIP)' WHERE='$(or $(WHERE),gvisor)' hack/conformance/run
+
 bench: ## Against no interception and against PTRACE_SYSCALL on everything
 	@hack/bench $(ARGS)
 
@@ -40,4 +43,4 @@ update: ## Regenerate what is generated
 verify: ## Compare what is generated
 	@hack/verify-all
 
-.PHONY: help up down test test-full e2e e2e-gvisor e2e-node soak bench update verify
+.PHONY: help up down test test-full e2e e2e-gvisor e2e-node soak conformance bench update verify

@@ -51,7 +51,7 @@ impl Remedies {
 
     /// What has to be done before this process has threads or children.
     pub fn before_threads(&mut self) {
-        self.apply(Remedy::PrivateMounts, |_| mounts::make_private());
+        self.apply(Remedy::PrivateMounts, |this| mounts::make_private(&this.data));
     }
 
     /// Whether this process is in a mount namespace of its own, or why not.
