@@ -158,7 +158,12 @@ fn start(args: Args, archives: &[PathBuf], paths: &Paths, phases: &mut Phases) -
     let places = Places::of(&options.k3s_flags, &ConfigFile::load(&options.k3s_flags));
     preflight::directories(paths)?;
     shutdown::kill_left_over(paths);
-    preflight::ports(&places, &options.k3s_flags)?;
+    if let Err(taken) = preflight::ports(&places, &options.k3s_flags) {
+        if !shutdown::await_dying() {
+            return Err(taken);
+        }
+        preflight::ports(&places, &options.k3s_flags)?;
+    }
     if !archives.is_empty() {
         super::image::keep(archives, &places.data)?;
     }

@@ -35,6 +35,36 @@ pub fn kill_left_over(paths: &Paths) -> usize {
     })
 }
 
+/// Waits for killed processes that are not quite gone: the first thread is, others are on their way and hold what the
+/// process had, ports among it. Returns whether there were any.
+pub fn await_dying() -> bool {
+    let dying = || {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        entries
+            .into_iter()
+            .any(|entry| fs::read_to_string(entry.path().join("stat")).is_ok_and(|stat| is_dying(&stat)))
+    };
+    let were = dying();
+    // Bounded: a program may also live on without its first thread.
+    for _ in 0..250 {
+        if !dying() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    were
+}
+
+/// Whether a line of /proc/PID/stat is of a process whose first thread has ended and whose others have not.
+fn is_dying(stat: &str) -> bool {
+    let Some((_, fields)) = stat.rsplit_once(')') else { return false };
+    let mut fields = fields.split_whitespace();
+    // State is the third field of the line, the number of threads the twentieth.
+    let zombie = fields.next() == Some("Z");
+    let threads = fields.nth(16).and_then(|threads| threads.parse::<u32>().ok());
+    zombie && threads.is_some_and(|threads| threads > 1)
+}
+
 fn kill_until_gone(find: impl Fn() -> HashSet<u32>) -> usize {
     let mut killed = HashSet::new();
     // New ones may be forked while we look; a process in an uninterruptible wait is not worth waiting for.
@@ -167,6 +197,17 @@ mod tests {
         assert_eq!(parent("12 (a) R 1 (b) S 7 12 12"), Some(7));
         assert_eq!(parent("12 (a) Z 7 12"), None);
         assert_eq!(parent("garbage"), None);
+    }
+
+    #[test]
+    fn a_process_that_lost_its_first_thread_only_is_dying() {
+        let line = |state: &str, threads: u32| {
+            format!("12 (a b) {state} 7 12 12 0 -1 4228100 0 0 0 0 1 2 0 0 20 0 {threads} 0 999")
+        };
+        assert!(is_dying(&line("Z", 9)));
+        assert!(!is_dying(&line("Z", 1)) && !is_dying(&line("S", 9)) && !is_dying("garbage"));
+        let own = fs::read_to_string("/proc/self/stat").unwrap().replacen(" R ", " Z ", 1);
+        assert!(is_dying(&own), "tests run on threads: {own}");
     }
 
     #[test]
