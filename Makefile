@@ -26,7 +26,7 @@ e2e-gvisor: ## The same in both gVisor generations and the stricter sandbox
 	@hack/e2e/run gvisor gvisor-4.4 gvisor-strict
 
 conformance: ## Upstream's conformance tests (FOCUS=regex SKIP=regex WHERE=gvisor|gvisor-4.4|linux)
-	@FOCUS='$(FOCUS)' SKIP='$(SKIP)' WHERE='$(or $(WHERE),gvisor)' hack/conformance/run
+	@FOCUS='$(FOCUS)' SKIP='$(SKIP)' WHERE='$(or $(WHERE),gvisor)' REST='$(REST)' hack/conformance/run
 
 bench: ## Against no interception and against PTRACE_SYSCALL on everything
 	@hack/bench $(ARGS)
