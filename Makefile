@@ -32,7 +32,7 @@ soak: ## A cluster watched for growth, for half an hour
 	@hack/soak $(ARGS)
 
 conformance: ## Upstream's conformance tests (FOCUS=regex SKIP=regex WHERE=gvisor|gvisor-4.4|linux)
-	@FOCUS='$(FOCUS)' SKIP='$(SKIP)' WHERE='$(or $(WHERE),gvisor)' hack/conformance/run
+	@FOCUS='$(FOCUS)' SKIP='$(SKIP)' WHERE='$(or $(WHERE),gvisor)' REST='$(REST)' hack/conformance/run
 
 bench: ## Against no interception and against PTRACE_SYSCALL on everything
 	@hack/bench $(ARGS)
