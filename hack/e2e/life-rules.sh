@@ -1,7 +1,8 @@
 # Sourced by life: rules added, changed and removed with kubectl are seen by a process that already runs.
 # shellcheck shell=bash disable=SC2154,SC2016
 
-check "the profile's value is seen" equals 10 view cat /proc/sys/kernel/panic
+# What was deleted above is gone within a second.
+check "the profile's value is seen" within 1 equals 10 view cat /proc/sys/kernel/panic
 
 # One process that runs throughout and opens the file ten times a second.
 "$sandbar" exec -- bash -c '
