@@ -6,12 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::client::Outside;
 use crate::variant::Variant;
 
 /// What is measured of a cluster; seconds.
-pub const MEASURES: [&str; 5] = [
+pub const MEASURES: [&str; 6] = [
     "ready",
     "create 1,000 (outside)",
+    "get 1,000 (outside)",
     "list 1,000 x 20 (outside)",
     "create 200 (kubectl inside)",
     "get x 10 (kubectl inside)",
@@ -19,27 +24,25 @@ pub const MEASURES: [&str; 5] = [
 
 const PORT: u16 = 26443;
 const READY_WITHIN: Duration = Duration::from_secs(180);
+const READY_POLL: Duration = Duration::from_millis(10);
 const OBJECTS: usize = 1000;
 
 /// Starts k3s in a fresh directory under `variant` and measures.
-pub fn measure(variant: Variant, k3s: &Path, config: &Path) -> io::Result<[f64; 5]> {
+pub fn measure(variant: Variant, k3s: &Path, config: &Path) -> io::Result<[f64; 6]> {
     let dir = tempfile::tempdir()?;
     let mut cluster = Cluster::start(variant, k3s, config, dir.path())?;
-    let ready = cluster.wait_ready()?;
-    let objects = manifest(OBJECTS, "outside");
-    let few = manifest(200, "inside");
-    let created =
-        timed(|| cluster.kubectl(Variant::Plain, &["create", "-f", "-", "-o", "name"], Some(&objects)))?;
-    let listed =
-        timed(|| (0..20).try_for_each(|_| cluster.kubectl(Variant::Plain, &["get", "--raw", LIST], None)))?;
+    let (client, ready) = cluster.wait_ready()?;
+    let objects = config_maps(OBJECTS, "outside");
+    let created = timed(|| client.create(&objects))?;
+    let got = timed(|| client.get(&objects))?;
+    let listed = timed(|| client.list(20))?;
+    let few = manifest(&config_maps(200, "inside"))?;
     let created_inside =
         timed(|| cluster.kubectl(variant, &["create", "-f", "-", "-o", "name"], Some(&few)))?;
     let got_inside = timed(|| (0..10).try_for_each(|_| cluster.kubectl(variant, &["get", "ns"], None)))?;
     cluster.stop()?;
-    Ok([ready, created, listed, created_inside, got_inside])
+    Ok([ready, created, got, listed, created_inside, got_inside])
 }
-
-const LIST: &str = "/api/v1/namespaces/default/configmaps";
 
 fn timed(work: impl FnOnce() -> io::Result<()>) -> io::Result<f64> {
     let start = Instant::now();
@@ -47,15 +50,19 @@ fn timed(work: impl FnOnce() -> io::Result<()>) -> io::Result<f64> {
     Ok(start.elapsed().as_secs_f64())
 }
 
-/// One List of ConfigMaps: kubectl then talks over one connection.
-fn manifest(count: usize, name: &str) -> Vec<u8> {
-    let items: Vec<_> = (0..count)
-        .map(|index| {
-            let metadata = BTreeMap::from([("name", format!("{name}-{index}"))]);
-            serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"k": "v"}})
-        })
-        .collect();
-    serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string().into_bytes()
+fn config_maps(count: usize, name: &str) -> Vec<ConfigMap> {
+    let object = |index| ConfigMap {
+        metadata: ObjectMeta { name: Some(format!("{name}-{index}")), ..Default::default() },
+        data: Some(BTreeMap::from([("k".to_owned(), "v".to_owned())])),
+        ..Default::default()
+    };
+    (0..count).map(object).collect()
+}
+
+/// One List: kubectl then talks over one connection.
+fn manifest(items: &[ConfigMap]) -> io::Result<Vec<u8>> {
+    let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items});
+    serde_json::to_vec(&list).map_err(io::Error::other)
 }
 
 struct Cluster {
@@ -85,17 +92,19 @@ impl Cluster {
         Ok(Self { child, kubeconfig, k3s: k3s.to_owned(), config: config.to_owned(), started })
     }
 
-    fn wait_ready(&mut self) -> io::Result<f64> {
+    fn wait_ready(&mut self) -> io::Result<(Outside, f64)> {
+        let mut client = None;
         while self.started.elapsed() < READY_WITHIN {
             if let Some(status) = self.child.try_wait()? {
                 return Err(io::Error::other(format!("k3s ended: {status}")));
             }
-            if self.kubeconfig.exists()
-                && self.kubectl(Variant::Plain, &["get", "--raw", "/readyz"], None).is_ok()
-            {
-                return Ok(self.started.elapsed().as_secs_f64());
+            if client.is_none() && self.kubeconfig.exists() {
+                client = Outside::new(&self.kubeconfig).ok();
             }
-            std::thread::sleep(Duration::from_millis(50));
+            if let Some(ready) = client.take_if(|client| client.is_ready()) {
+                return Ok((ready, self.started.elapsed().as_secs_f64()));
+            }
+            std::thread::sleep(READY_POLL);
         }
         Err(io::Error::other("k3s was not ready in time"))
     }
