@@ -1,4 +1,4 @@
-//! `interception: Mount`: the rules are seen, live, by k3s and `sandbar exec`, and nothing is traced.
+//! Rules that mounts serve: seen, live, by k3s, which is not traced; nor is anything else with `interception: Mount`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -134,6 +134,40 @@ X",
     assert_eq!(machine.processes(), [] as [String; 0]);
     assert_eq!(machine.shell("cat /proc/self/mountinfo"), before, "a mount is left");
     assert_eq!(machine.shell("ls /run/sandbar 2>/dev/null || true"), "");
+}
+
+#[test]
+fn by_itself_a_control_plane_is_not_traced_and_what_is_run_in_it_is() {
+    let machine = Machine::new();
+    machine.run(0, &["up"]);
+    let status = machine.status();
+    let pid = status["k3s"]["pid"].as_u64().unwrap();
+    let of_k3s = |what: &str| machine.shell(&format!("cat /proc/{pid}/root{what}"));
+    assert_eq!(status["interceptor"]["traced"], "Commands", "{status:#}");
+    assert_eq!(machine.shell(&format!("grep TracerPid /proc/{pid}/status")), "TracerPid:\t0\n");
+    assert_ne!(machine.out(&["exec", "--", "grep", "TracerPid", "/proc/self/status"]), "TracerPid:\t0\n");
+    assert_eq!((of_k3s(PANIC), machine.out(&["exec", "--", "cat", PANIC])), ("10\n".into(), "10\n".into()));
+
+    // One process that runs throughout: a rule for which there is no mount needs no restart to reach it.
+    let watch = format!(
+        "while :; do read -r panic < {PANIC}; echo \"$panic $(stat -f -c %T /)\" >> /tmp/seen; sleep 0.05; done"
+    );
+    let mut watcher = machine.sandbar(&["exec", "--", "bash", "-c", &watch]).spawn().unwrap();
+    machine.shell("until [ -s /tmp/seen ]; do sleep 0.1; done");
+    let files = format!("files: [{{path: {PANIC}, value: \"42\\n\"}}]");
+    apply(&machine, "mine", &format!("{{{files}, filesystems: [{{path: /, reportAs: btrfs}}]}}"));
+    seen(&machine, "42 btrfs");
+    assert_eq!(of_k3s(PANIC), "42\n");
+    let status = machine.status();
+    assert_eq!((means(&status, PANIC), means(&status, "/")), ("mount".into(), "trace".into()), "{status:#}");
+    assert!(rule(&status, PANIC).unwrap()["hits"].as_u64() > Some(0), "{status:#}");
+    assert_eq!(status["k3s"]["restarts"], 0, "{status:#}");
+    machine.kubectl(&["delete", "sbx", "mine"], "");
+    seen(&machine, &format!("10 {}", machine.shell("stat -f -c %T /").trim()));
+
+    machine.run(0, &["down"]);
+    let _ = watcher.wait();
+    assert_eq!(machine.processes(), [] as [String; 0]);
 }
 
 #[test]

@@ -88,9 +88,12 @@ pub struct NodeRolledBack {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeInterceptor {
-    /// seccomp-trace or ptrace-syscall; empty where nothing has to be traced.
+    /// seccomp-trace or ptrace-syscall; empty where nothing is traced.
     #[serde(default)]
     pub backend: String,
+    /// Who is: Everything, Commands (what `sandbar exec` starts; k3s sees what mounts can serve) or Nothing.
+    #[serde(default)]
+    pub traced: String,
     /// Threads traced; at most 30 s old.
     #[serde(default)]
     pub tracees: i64,

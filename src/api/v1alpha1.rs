@@ -71,8 +71,9 @@ pub struct SandboxConfigSpec {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["path".into()]))]
     pub filesystems: Vec<FilesystemRule>,
-    /// By which means rules are served: Trace (what Auto takes) serves all of them, Mount traces nothing and serves files
-    /// and redirects of paths alone. A change restarts k3s.
+    /// By which means rules are served: Trace serves all of them, Mount traces nothing and serves files and redirects of
+    /// paths alone. Auto is Trace on a node; in a control plane it does not trace k3s, which gets what can be mounted,
+    /// and traces what `sandbar exec` starts. A change restarts k3s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interception: Option<Interception>,
     /// The pod network.

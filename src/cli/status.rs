@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::output::{self, Colour, Format, Phases, paint};
 use super::wait::{self, Bound};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::rules::observed::Traced;
 use crate::supervisor::client::{self, ClientError, View};
 use crate::supervisor::paths::Paths;
 use crate::supervisor::status::Status;
@@ -126,9 +127,10 @@ fn screen(status: &Status, colour: bool) -> String {
     let text = format!("{}{says}{}", pid(controller.pid), restarts(controller.restarts));
     component(controller.ready, "controller", text);
     let interceptor = &status.interceptor;
-    let backend = match interceptor.backend.as_str() {
-        "" => "k3s runs untraced",
-        backend => backend,
+    let backend = match interceptor.traced {
+        Traced::Everything => interceptor.backend.clone(),
+        Traced::Commands => format!("{} of `sandbar exec` alone", interceptor.backend),
+        Traced::Nothing => "nothing is traced".to_owned(),
     };
     let text = format!("{backend}, {} tracees, {} stops", interceptor.tracees, interceptor.stops);
     let text = match interceptor.panics {

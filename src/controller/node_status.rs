@@ -40,6 +40,7 @@ pub fn entry(
         k3s: k3s(&state.k3s),
         interceptor: NodeInterceptor {
             backend: state.interceptor.backend.clone(),
+            traced: format!("{:?}", state.interceptor.traced),
             tracees: signed(counters.tracees),
             stops: signed(counters.stops),
         },
@@ -68,7 +69,11 @@ pub fn due(old: Option<&NodeStatus>, new: &NodeStatus, refresh: bool) -> bool {
     let Some(old) = old else { return true };
     let without_counters = NodeStatus {
         hits: old.hits,
-        interceptor: NodeInterceptor { backend: new.interceptor.backend.clone(), ..old.interceptor.clone() },
+        interceptor: NodeInterceptor {
+            tracees: old.interceptor.tracees,
+            stops: old.interceptor.stops,
+            ..new.interceptor.clone()
+        },
         ..new.clone()
     };
     without_counters != *old || (refresh && new.hits != old.hits)

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use super::memory::Access;
 use super::syscalls::{Kind, Syscall, TRAPPED};
 use super::{Backend, StartError, filter};
-use crate::rules::observed::InterceptorState;
+use crate::rules::observed::{InterceptorState, Traced};
 use crate::sys::signal::Dispositions;
 use crate::sys::spawn::{self, Spawn};
 use crate::sys::wait::{self, Event};
@@ -45,6 +45,7 @@ impl Probe {
         InterceptorState {
             backend: backend.to_owned(),
             stop_order: stop_order.to_owned(),
+            traced: Traced::Everything,
             memory_access: memory_access.to_owned(),
             trapped: TRAPPED.iter().filter(trapped).map(|call| call.name.to_owned()).collect(),
         }

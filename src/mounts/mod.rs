@@ -16,19 +16,6 @@ pub use served::Mounts;
 
 use std::path::{Path, PathBuf};
 
-use crate::rules::model::Interception;
-
-/// Whether k3s is started under the interceptor.
-///
-/// `Auto` takes mounts only if every rule that may come to be in force can be mounted. Rules come and go while k3s runs, and
-/// one that needs tracing must not cost a restart: so for now `Auto` traces always, and mounts are for who asks for them.
-pub fn traced(interception: Interception) -> bool {
-    match interception {
-        Interception::Auto | Interception::Trace => true,
-        Interception::Mount => false,
-    }
-}
-
 /// Why something could not be mounted or taken away.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {doing} {}: {source}", path.display())]

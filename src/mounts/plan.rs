@@ -3,13 +3,11 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use crate::rules::model::{Access, Action, Interception, Rule, Target};
+use crate::rules::model::{Access, Action, Rule, Target};
 
 /// By what a rule is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Means {
-    /// The interceptor.
-    Trace,
     /// A mount.
     Mount(Lay),
     /// Nothing, for this reason.
@@ -61,10 +59,7 @@ pub trait Look {
 }
 
 /// The means of each rule, in the order of the rules: highest precedence first.
-pub fn plan(rules: &[Rule], interception: Interception, look: &impl Look) -> Vec<Means> {
-    if super::traced(interception) {
-        return vec![Means::Trace; rules.len()];
-    }
+pub fn plan(rules: &[Rule], look: &impl Look) -> Vec<Means> {
     let mut taken = HashSet::new();
     let means = |rule: &Rule| match mountable(&rule.action, look) {
         Ok(lay) if !taken.insert(lay.path.clone()) => {
@@ -79,7 +74,7 @@ pub fn plan(rules: &[Rule], interception: Interception, look: &impl Look) -> Vec
 fn mountable(action: &Action, look: &impl Look) -> Result<Lay, String> {
     let (path, content) = match action {
         Action::Filesystem { .. } => {
-            return Err("what statfs says takes interception, which interception: Mount does without".into());
+            return Err("what statfs says takes interception".into());
         }
         Action::Redirect { from, .. } if from.contains('*') => {
             return Err("a pattern cannot be mounted over, only a path; it takes interception".into());

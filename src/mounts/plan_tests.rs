@@ -55,7 +55,7 @@ fn to(from: &str, to: &str) -> Action {
 
 fn planned(machine: &Machine, actions: Vec<Action>) -> Vec<Means> {
     let rules: Vec<Rule> = actions.into_iter().map(|action| Rule { source: "test".into(), action }).collect();
-    plan(&rules, Interception::Mount, machine)
+    plan(&rules, machine)
 }
 
 fn reason(action: Action) -> String {
@@ -130,12 +130,4 @@ fn without_a_namespace_of_our_own_nothing_is_mounted() {
     let refusing = Machine { refused: Some("no namespace"), ..machine() };
     let planned = planned(&refusing, vec![file("/proc/sys/kernel/hostname")]);
     assert_eq!(planned, [Means::Refused("no namespace".to_owned())]);
-}
-
-#[test]
-fn auto_and_trace_mount_nothing() {
-    let rules = [Rule { source: "test".into(), action: file("/proc/sys/kernel/hostname") }];
-    for interception in [Interception::Auto, Interception::Trace] {
-        assert_eq!(plan(&rules, interception, &machine()), [Means::Trace]);
-    }
 }

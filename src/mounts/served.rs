@@ -9,7 +9,7 @@ use nix::mount::{MsFlags, mount};
 
 use super::plan::{self, Content, Lay, Look, Means, Place};
 use super::{MountError, created, directory, file, look};
-use crate::rules::model::{Access, Interception, Rule};
+use crate::rules::model::{Access, Rule};
 
 /// Where values are kept: a tmpfs that only our namespace sees.
 pub(super) fn store(run: &Path) -> PathBuf {
@@ -63,9 +63,14 @@ impl Mounts {
         }
     }
 
+    /// Whether anything can be mounted here.
+    pub fn usable(&self) -> bool {
+        self.usable.is_ok()
+    }
+
     /// Serves `rules`, and nothing else any more. Returns what became of each.
     pub fn program(&mut self, rules: &[Rule]) -> Vec<Means> {
-        let mut means = plan::plan(rules, Interception::Mount, self);
+        let mut means = plan::plan(rules, self);
         let wanted: BTreeMap<&Path, &Lay> = means
             .iter()
             .filter_map(|means| if let Means::Mount(lay) = means { Some(lay) } else { None })

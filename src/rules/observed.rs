@@ -172,12 +172,26 @@ pub struct RolledBack {
     pub error: String,
 }
 
+/// Who runs under the interceptor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Traced {
+    /// k3s, all that it starts, and what `sandbar exec` starts.
+    #[default]
+    Everything,
+    /// What `sandbar exec` starts; k3s sees what mounts can serve.
+    Commands,
+    /// Nobody: what mounts cannot serve is not served.
+    Nothing,
+}
+
 /// How calls are intercepted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct InterceptorState {
-    /// `seccomp-trace`, or `ptrace-syscall` for the comparison mode; empty while k3s runs untraced.
+    /// `seccomp-trace`, or `ptrace-syscall` for the comparison mode; empty while nothing is traced.
     pub backend: String,
+    /// Who is traced.
+    pub traced: Traced,
     /// `exit` (Linux ≥ 4.8) or `entry-exit` (gVisor): what follows a seccomp stop.
     pub stop_order: String,
     /// `process_vm`, `proc_mem` or `peek_poke`.

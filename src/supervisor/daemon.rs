@@ -23,6 +23,7 @@ use super::lifecycle::{Lifecycle, Plan, Refused, Timing};
 use super::lock::{self, LockError};
 use super::log::{MAX_BYTES, RotatingFile};
 use super::logging;
+use super::means;
 use super::paths::{Component, Paths};
 use super::preflight;
 use super::probe::Prober;
@@ -35,8 +36,8 @@ use crate::api::profiles::Environment;
 use crate::exit::{Exit, Failure};
 use crate::intercept::{Backend, Interceptor, StartError};
 use crate::mounts::{self, Mounts, namespace};
-use crate::rules::model::{DesiredDocument, K3sSettings};
-use crate::rules::observed::{K3sArg, K3sState, Observed, ObservedDocument, create_observed};
+use crate::rules::model::{DesiredDocument, Interception, K3sSettings};
+use crate::rules::observed::{K3sArg, K3sState, Observed, ObservedDocument, Traced, create_observed};
 use crate::rules::table::{DesiredReader, DesiredWriter, TableError, create_desired};
 use crate::sys::shared;
 use crate::sys::signal::Dispositions;
@@ -136,9 +137,12 @@ fn boot(
         Mode::Node => remedies.private_mounts(),
         Mode::ControlPlane => namespace::enter().map_err(|error| error.to_string()),
     };
-    let traced = Arc::new(AtomicBool::new(mounts::traced(initial.document.interception)));
+    let mounts = Mounts::new(paths.run.clone(), namespace);
+    let traced = |interception| means::traced(interception, options.mode, mounts.usable());
     let tables = first_generation(&initial.document)?;
-    let lifecycle = lifecycle(&options, &initial)?;
+    let lifecycle = lifecycle(&options, &initial, traced)?;
+    let first = lifecycle.current().traced;
+    let commands_traced = Arc::new(AtomicBool::new(first != Traced::Nothing));
     let observed = Observed::open(&tables.observed, true)?;
     let odd_procfs = remedies.wants_procfs_root();
     let interceptor = Interceptor::start_restoring(observed.clone(), backend, inherited, odd_procfs)
@@ -164,7 +168,7 @@ fn boot(
     };
     let service = Service {
         interceptor: interceptor.clone(),
-        traced: traced.clone(),
+        commands_traced: commands_traced.clone(),
         observed: shared::read_only(&tables.observed)?,
         running,
         order: Box::new({
@@ -215,8 +219,9 @@ fn boot(
         data: places.data,
         interceptor,
         remedies,
-        mounts: Mounts::new(paths.run.clone(), namespace),
-        traced,
+        mounts,
+        traced: first,
+        commands_traced,
         reporter,
         lifecycle,
         prober,
@@ -233,11 +238,15 @@ fn boot(
     })
 }
 
-fn lifecycle(options: &Options, initial: &Initial) -> Result<Lifecycle, Failure> {
-    let plan = |generation, settings: &K3sSettings, means| -> Result<Plan, super::flags::FlagError> {
+fn lifecycle(
+    options: &Options,
+    initial: &Initial,
+    traced: impl Fn(Interception) -> Traced,
+) -> Result<Lifecycle, Failure> {
+    let plan = |generation, settings: &K3sSettings, interception| -> Result<Plan, super::flags::FlagError> {
         let file = ConfigFile::load(&options.k3s_flags);
         let args = super::flags::build(settings, &options.k3s_flags, options.mode, &file)?;
-        Ok(Plan { generation, settings: settings.clone(), args, untraced: !mounts::traced(means) })
+        Ok(Plan { generation, settings: settings.clone(), args, traced: traced(interception) })
     };
     let first = plan(1, &initial.document.k3s, initial.document.interception)
         .map_err(|error| Failure::new(Exit::Failed, error.to_string()).hint("sandbar up --safe"))?;
@@ -250,7 +259,7 @@ fn lifecycle(options: &Options, initial: &Initial) -> Result<Lifecycle, Failure>
             generation: saved.generation,
             settings: saved.settings.clone(),
             args,
-            untraced: saved.untraced,
+            traced: saved.traced,
         };
         Refused { plan, error: saved.error.clone() }
     });

@@ -12,6 +12,7 @@ use super::flags;
 use super::lifecycle::Plan;
 use super::process::End;
 use crate::intercept::{Exited, Interceptor, Launch, Session};
+use crate::rules::observed::Traced;
 
 /// Marks what belongs to a supervisor, so that `down` finds it after the supervisor was killed.
 pub const INSTANCE: &str = "SANDBAR_INSTANCE";
@@ -29,7 +30,7 @@ pub fn launch(k3s: &Path, plan: &Plan, bin: &Path, instance: &Path) -> Launch {
         stdio: [None, None, None],
         inherit: Vec::new(),
         session: Session::New,
-        traced: !plan.untraced,
+        traced: plan.traced == Traced::Everything,
     }
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::files::{self, FileError};
 use crate::rules::bounds::{self, Refusal};
 use crate::rules::model::{DesiredDocument, K3sSettings};
+use crate::rules::observed::Traced;
 
 const VERSION: u32 = 1;
 
@@ -30,7 +31,7 @@ pub struct SavedRefusal {
     #[serde(default)]
     pub settings: K3sSettings,
     #[serde(default)]
-    pub untraced: bool,
+    pub traced: Traced,
     pub error: String,
 }
 

@@ -14,7 +14,7 @@
 use std::time::Duration;
 
 use crate::rules::model::K3sSettings;
-use crate::rules::observed::K3sArg;
+use crate::rules::observed::{K3sArg, Traced};
 
 /// Settings and the command line that they make.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,8 +25,8 @@ pub struct Plan {
     pub settings: K3sSettings,
     /// As k3s gets them.
     pub args: Vec<K3sArg>,
-    /// Whether k3s is started without the interceptor, its rules being mounted.
-    pub untraced: bool,
+    /// Who is traced.
+    pub traced: Traced,
 }
 
 impl Plan {
@@ -35,7 +35,7 @@ impl Plan {
         let containerd = |plan: &Self| plan.settings.containerd_config.as_ref().map(|set| set.value.clone());
         self.args.iter().map(|arg| &arg.arg).eq(other.args.iter().map(|arg| &arg.arg))
             && containerd(self) == containerd(other)
-            && self.untraced == other.untraced
+            && self.traced == other.traced
     }
 }
 

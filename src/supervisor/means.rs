@@ -1,35 +1,63 @@
-//! By which means the rules in force are served: as k3s was started, traced or with mounts.
+//! By which means the rules in force are served, and who is traced for it.
 
 use std::sync::atomic::Ordering;
 
+use super::flags::Mode;
 use super::lifecycle::Plan;
 use super::supervise::Supervisor;
 use crate::mounts::plan::Means;
 use crate::rules::model::{Interception, Remedy};
-use crate::rules::observed::{InterceptorState, ObservedRemedy, ObservedRule};
+use crate::rules::observed::{InterceptorState, ObservedRemedy, ObservedRule, Traced};
+
+/// Who is traced under `interception`; `mounts` says whether anything can be mounted here.
+///
+/// `Auto` does not trace the k3s of a control plane: a tracer costs it time in gVisor at every system call (the state of
+/// the whole FPU is fetched for one that might look: `PullFullState` in `pkg/sentry/kernel/task_run.go`), and what only
+/// a tracer can serve (patterns in cgroupfs, statfs) is asked for by kubelet and containers.
+pub fn traced(interception: Interception, mode: Mode, mounts: bool) -> Traced {
+    match (interception, mode) {
+        (Interception::Mount, _) => Traced::Nothing,
+        (Interception::Auto, Mode::ControlPlane) if mounts => Traced::Commands,
+        (Interception::Auto | Interception::Trace, _) => Traced::Everything,
+    }
+}
 
 impl Supervisor {
+    /// Who is to be traced under `interception`.
+    pub fn traced_under(&self, interception: Interception) -> Traced {
+        traced(interception, self.options.mode, self.mounts.usable())
+    }
+
     /// Puts the rules in force by the means that k3s runs with.
     pub fn program(&mut self) {
         // In any case: containers that were started under the interceptor outlive a k3s that was.
         let mut listed = self.interceptor.program(&self.in_force);
-        let traced = self.traced.load(Ordering::SeqCst);
-        if traced {
-            self.mounts.clear();
-        } else {
-            let means = self.mounts.program(&self.in_force.rules);
-            listed.iter_mut().zip(means).for_each(|(rule, means)| tell(rule, means));
-            self.complain(&listed);
+        match self.traced {
+            Traced::Everything => self.mounts.clear(),
+            Traced::Commands => {
+                let means = self.mounts.program(&self.in_force.rules);
+                listed.iter_mut().zip(means).filter(|(_, means)| is_mount(means)).for_each(tell);
+            }
+            Traced::Nothing => {
+                let means = self.mounts.program(&self.in_force.rules);
+                listed.iter_mut().zip(means).for_each(tell);
+                self.complain(&listed);
+            }
         }
-        let state = self.interceptor.state();
-        self.reporter.document.interceptor.backend =
-            if traced { state.backend.clone() } else { String::new() };
+        let state = &mut self.reporter.document.interceptor;
+        state.traced = self.traced;
+        state.backend = match self.traced {
+            Traced::Nothing => String::new(),
+            Traced::Everything | Traced::Commands => self.interceptor.state().backend.clone(),
+        };
         self.reporter.document.rules = listed;
     }
 
     /// Before k3s is started: serves the rules as this plan wants them served.
     pub fn switch_means(&mut self, plan: &Plan) {
-        if self.traced.swap(!plan.untraced, Ordering::SeqCst) == plan.untraced {
+        if self.traced != plan.traced {
+            self.traced = plan.traced;
+            self.commands_traced.store(plan.traced != Traced::Nothing, Ordering::SeqCst);
             self.program();
         }
     }
@@ -51,9 +79,12 @@ impl Supervisor {
     }
 }
 
-fn tell(rule: &mut ObservedRule, means: Means) {
+fn is_mount(means: &Means) -> bool {
+    matches!(means, Means::Mount(_))
+}
+
+fn tell((rule, means): (&mut ObservedRule, Means)) {
     (rule.means, rule.reason) = match means {
-        Means::Trace => ("trace".to_owned(), None),
         Means::Mount(_) => ("mount".to_owned(), None),
         Means::Refused(reason) => ("none".to_owned(), Some(reason)),
     };
@@ -71,11 +102,43 @@ pub fn effective(mut remedies: Vec<ObservedRemedy>, interceptor: &InterceptorSta
     remedies
 }
 
-/// What to save as the interception that k3s was proven with; `wanted` is that of the table in force.
-pub fn proven(plan: &Plan, wanted: Interception) -> Interception {
-    match (plan.untraced, wanted) {
-        (true, _) => Interception::Mount,
-        (false, Interception::Mount) => Interception::Auto,
-        (false, wanted) => wanted,
+/// What to save as the interception that k3s was proven with, so that the next start traces as this one did; `wanted` is
+/// that of the table in force, `of` as [`traced`].
+pub fn proven(plan: &Plan, wanted: Interception, of: impl Fn(Interception) -> Traced) -> Interception {
+    let others = [Interception::Auto, Interception::Trace, Interception::Mount];
+    [wanted].into_iter().chain(others).find(|one| of(*one) == plan.traced).unwrap_or(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_traces_k3s_where_there_are_pods_or_no_mounts() {
+        let of = |interception, mode, mounts| traced(interception, mode, mounts);
+        assert_eq!(of(Interception::Auto, Mode::ControlPlane, true), Traced::Commands);
+        assert_eq!(of(Interception::Auto, Mode::ControlPlane, false), Traced::Everything);
+        assert_eq!(of(Interception::Auto, Mode::Node, true), Traced::Everything);
+        assert_eq!(of(Interception::Trace, Mode::ControlPlane, true), Traced::Everything);
+        assert_eq!(of(Interception::Mount, Mode::ControlPlane, false), Traced::Nothing);
+    }
+
+    #[test]
+    fn what_is_saved_brings_the_same_tracing_back() {
+        for mode in [Mode::Node, Mode::ControlPlane] {
+            let of = |interception| traced(interception, mode, true);
+            for wanted in [Interception::Auto, Interception::Trace, Interception::Mount] {
+                for plan in [Traced::Everything, Traced::Commands, Traced::Nothing] {
+                    // A node has no such thing.
+                    if (mode, plan) == (Mode::Node, Traced::Commands) {
+                        continue;
+                    }
+                    let plan = Plan { traced: plan, ..Plan::default() };
+                    let saved = proven(&plan, wanted, of);
+                    assert_eq!(of(saved), plan.traced, "{mode:?} {wanted:?}");
+                    assert!(of(wanted) != plan.traced || saved == wanted, "{mode:?} {wanted:?}: {saved:?}");
+                }
+            }
+        }
     }
 }

@@ -35,7 +35,7 @@ pub struct Service {
     /// Starts commands.
     pub interceptor: Interceptor,
     /// Whether they are traced.
-    pub traced: Arc<AtomicBool>,
+    pub commands_traced: Arc<AtomicBool>,
     /// The observed table, read-only.
     pub observed: OwnedFd,
     /// How we were started.
@@ -125,7 +125,7 @@ fn serve(stream: &UnixStream, service: &Service) -> Result<(), ControlError> {
             control::send(stream, &running, &[service.observed.as_fd()])
         }
         Request::Exec(request) => {
-            let traced = service.traced.load(Ordering::SeqCst);
+            let traced = service.commands_traced.load(Ordering::SeqCst);
             exec::serve(&service.interceptor, traced, stream, request, descriptors)
         }
         Request::Restart => order(stream, service, Order::Restart),

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::rules::observed::{
     K3sArg, Observed, ObservedDocument, ObservedRemedy, ObservedRule, RefusedTable, RolledBack, Scalar,
-    SupervisorEvent,
+    SupervisorEvent, Traced,
 };
 use crate::rules::table::TableError;
 
@@ -69,6 +69,7 @@ pub struct K3s {
 #[allow(missing_docs)]
 pub struct Interceptor {
     pub backend: String,
+    pub traced: Traced,
     pub stop_order: String,
     pub memory_access: String,
     pub tracees: u64,
@@ -193,6 +194,7 @@ impl Status {
             },
             interceptor: Interceptor {
                 backend: document.interceptor.backend.clone(),
+                traced: document.interceptor.traced,
                 stop_order: document.interceptor.stop_order.clone(),
                 memory_access: document.interceptor.memory_access.clone(),
                 tracees: counters.tracees,

@@ -33,7 +33,7 @@ use super::status;
 use crate::intercept::Interceptor;
 use crate::mounts::Mounts;
 use crate::rules::model::DesiredDocument;
-use crate::rules::observed::{RolledBack, Scalar};
+use crate::rules::observed::{RolledBack, Scalar, Traced};
 use crate::rules::table::DesiredReader;
 
 /// Longest sleep: a table whose bell was not rung is found this late.
@@ -65,8 +65,10 @@ pub struct Supervisor {
     pub interceptor: Interceptor,
     pub remedies: Remedies,
     pub mounts: Mounts,
-    /// Whether k3s, and what `sandbar exec` starts, is traced.
-    pub traced: Arc<AtomicBool>,
+    /// Who is traced.
+    pub traced: Traced,
+    /// Whether what `sandbar exec` starts is.
+    pub commands_traced: Arc<AtomicBool>,
     pub reporter: Reporter,
     pub reader: DesiredReader,
     pub lifecycle: Lifecycle,
@@ -289,14 +291,14 @@ impl Supervisor {
         let Some(proven) = self.lifecycle.proven().filter(|_| !self.held) else { return };
         let document = DesiredDocument {
             k3s: proven.settings.clone(),
-            interception: means::proven(proven, self.in_force.interception),
+            interception: means::proven(proven, self.in_force.interception, |one| self.traced_under(one)),
             ..self.in_force.clone()
         };
         let rolled_back = self.lifecycle.refused().map(|refused| SavedRefusal {
             generation: refused.plan.generation,
             args: flags_of(&refused.plan),
             settings: refused.plan.settings.clone(),
-            untraced: refused.plan.untraced,
+            traced: refused.plan.traced,
             error: refused.error.clone(),
         });
         if let Err(error) = Saved::new(document, rolled_back).save(&self.paths.last_good()) {
@@ -382,8 +384,11 @@ fn difference(current: &Plan, pending: &Plan) -> String {
     let dropped = old.iter().filter(|flag| !new.contains(flag)).map(|flag| format!("-{flag}"));
     let containerd = |plan: &Plan| plan.settings.containerd_config.as_ref().map(|set| set.value.clone());
     let retold = (containerd(current) != containerd(pending)).then(|| "another containerdConfig".to_owned());
-    let means = if pending.untraced { "rules served by mounts" } else { "rules served by interception" };
-    let served = (current.untraced != pending.untraced).then(|| means.to_owned());
+    let means = match pending.traced {
+        Traced::Everything => "rules served by interception",
+        Traced::Commands | Traced::Nothing => "rules served by mounts",
+    };
+    let served = (current.traced != pending.traced).then(|| means.to_owned());
     let changes: Vec<String> = added.chain(dropped).chain(retold).chain(served).collect();
     format!("generation {}: {}", pending.generation, changes.join(" "))
 }

@@ -6,7 +6,6 @@ use super::flags;
 use super::k3s_config::ConfigFile;
 use super::lifecycle::{Input, Plan};
 use super::supervise::Supervisor;
-use crate::mounts;
 use crate::rules::model::{DesiredDocument, RestartPolicy};
 use crate::rules::observed::{RefusedTable, Scalar};
 
@@ -45,8 +44,8 @@ impl Supervisor {
         let user = &self.options.k3s_flags;
         let args = flags::build(&document.k3s, user, self.options.mode, &ConfigFile::load(user));
         let args = args.map_err(|error| error.to_string())?;
-        let untraced = !mounts::traced(document.interception);
-        let plan = Plan { generation, settings: document.k3s.clone(), args, untraced };
+        let traced = self.traced_under(document.interception);
+        let plan = Plan { generation, settings: document.k3s.clone(), args, traced };
         Ok((generation, document, plan))
     }
 
