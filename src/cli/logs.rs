@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::output;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::supervisor::paths::{Component, Paths};
 
@@ -52,13 +53,13 @@ pub fn run(args: Args) -> Outcome {
     if !args.follow {
         return Ok(0);
     }
-    loop {
-        std::thread::sleep(STEP);
+    while output::wait_for_reader(STEP) {
         for log in &mut logs {
             let text = log.news()?;
             print(&if several { prefixed(log.component, &text) } else { text })?;
         }
     }
+    Ok(0)
 }
 
 /// A log and how far it was read.
@@ -138,8 +139,8 @@ fn prefixed(component: Component, text: &[u8]) -> Vec<u8> {
 
 fn print(text: &[u8]) -> Result<(), Failure> {
     match io::stdout().write_all(text).and_then(|()| io::stdout().flush()) {
-        // The reader has seen enough, also for following.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        // The reader has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
 }

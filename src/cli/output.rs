@@ -1,7 +1,10 @@
 //! How things are printed: progress and its symbols on stderr, results on stdout, one JSON document for `-o json`.
 
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::exit::Failure;
 
@@ -26,6 +29,16 @@ pub fn text(line: &str) -> Result<(), Failure> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// Waits, for what goes on printing. False once nobody reads stdout any more, which a quiet printer never learns from writing.
+pub fn wait_for_reader(time: Duration) -> bool {
+    std::thread::sleep(time);
+    let stdout = io::stdout();
+    let mut pipe = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+    let gone = PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL;
+    let polled = poll(&mut pipe, PollTimeout::ZERO);
+    polled.is_err() || !pipe[0].revents().is_some_and(|events| events.intersects(gone))
 }
 
 /// Whether a stream may be coloured: a terminal, without NO_COLOR, that is not dumb.

@@ -78,7 +78,7 @@ struct Named {
 
 fn follow(view: &View, format: Format) -> Outcome {
     let mut next = view.observed.scalar(Scalar::Traced);
-    loop {
+    while output::wait_for_reader(STEP) {
         if !wait::alive(view) {
             return Err(Failure::new(Exit::NotRunning, "the supervisor has ended").hint("sandbar up"));
         }
@@ -95,8 +95,8 @@ fn follow(view: &View, format: Format) -> Outcome {
             eprintln!("({missed} hits came faster than they could be shown)");
         }
         next = end;
-        std::thread::sleep(STEP);
     }
+    Ok(0)
 }
 
 fn named(document: &ObservedDocument, hit: &Hit) -> Named {

@@ -90,7 +90,9 @@ fn watch(view: &View, format: Format) -> Outcome {
                 last = Some(status);
             }
         }
-        std::thread::sleep(STEP);
+        if !output::wait_for_reader(STEP) {
+            break;
+        }
     }
     Ok(0)
 }

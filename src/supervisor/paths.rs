@@ -34,11 +34,13 @@ pub enum Component {
     Controller,
     /// k3s.
     K3s,
+    /// What was done to the rules and to k3s, and when: JSON, one entry a line.
+    Audit,
 }
 
 impl Component {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Supervisor, Self::Controller, Self::K3s];
+    pub const ALL: [Self; 4] = [Self::Supervisor, Self::Controller, Self::K3s, Self::Audit];
 
     /// As it is written on the command line.
     pub fn name(self) -> &'static str {
@@ -46,6 +48,7 @@ impl Component {
             Self::Supervisor => "supervisor",
             Self::Controller => "controller",
             Self::K3s => "k3s",
+            Self::Audit => "audit",
         }
     }
 }
@@ -68,7 +71,7 @@ impl Paths {
 
     /// One JSON line per table taken or refused, restart and rollback.
     pub fn audit(&self) -> PathBuf {
-        self.logs().join("audit.log")
+        self.log(Component::Audit)
     }
 
     /// Directory of the logs.
