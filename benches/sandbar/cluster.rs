@@ -3,23 +3,25 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::client::Outside;
+use crate::up::Up;
 use crate::variant::Variant;
 
 /// What is measured of a cluster; seconds.
-pub const MEASURES: [&str; 6] = [
+pub const MEASURES: [&str; 7] = [
     "ready",
     "create 1,000 (outside)",
     "get 1,000 (outside)",
     "list 1,000 x 20 (outside)",
-    "create 200 (kubectl inside)",
-    "get x 10 (kubectl inside)",
+    "create 1,000, 8 at a time (outside)",
+    "create 1,000 (kubectl inside)",
+    "list 1,000 x 5 (kubectl inside)",
 ];
 
 const PORT: u16 = 26443;
@@ -27,21 +29,42 @@ const READY_WITHIN: Duration = Duration::from_secs(180);
 const READY_POLL: Duration = Duration::from_millis(10);
 const OBJECTS: usize = 1000;
 
+/// As `sandbar up` starts a control plane.
+const FLAGS: [&str; 9] = [
+    "server",
+    "--disable-agent",
+    "--egress-selector-mode=disabled",
+    "--flannel-backend=none",
+    "--disable=traefik,servicelb,metrics-server,local-storage,coredns",
+    "--disable-cloud-controller",
+    "--disable-kube-proxy",
+    "--disable-network-policy",
+    "--disable-helm-controller",
+];
+const MOUNT: &str = "apiVersion: sandbar.dev/v1alpha1\nkind: SandboxConfig\nmetadata: {name: mount}\n\
+                     spec: {interception: Mount}\n";
+
 /// Starts k3s in a fresh directory under `variant` and measures.
-pub fn measure(variant: Variant, k3s: &Path, config: &Path) -> io::Result<[f64; 6]> {
+pub fn measure(variant: Variant, k3s: &Path, config: &Path) -> io::Result<[f64; 7]> {
     let dir = tempfile::tempdir()?;
     let mut cluster = Cluster::start(variant, k3s, config, dir.path())?;
     let (client, ready) = cluster.wait_ready()?;
+    cluster.settle()?;
     let objects = config_maps(OBJECTS, "outside");
-    let created = timed(|| client.create(&objects))?;
+    let created = timed(|| client.create(&objects, 1))?;
     let got = timed(|| client.get(&objects))?;
     let listed = timed(|| client.list(20))?;
-    let few = manifest(&config_maps(200, "inside"))?;
-    let created_inside =
-        timed(|| cluster.kubectl(variant, &["create", "-f", "-", "-o", "name"], Some(&few)))?;
-    let got_inside = timed(|| (0..10).try_for_each(|_| cluster.kubectl(variant, &["get", "ns"], None)))?;
+    let objects = config_maps(OBJECTS, "at-a-time");
+    let together = timed(|| client.create(&objects, 8))?;
+    // In a namespace of their own, so that they alone are listed.
+    client.create_namespace("inside")?;
+    let objects = manifest(&config_maps(OBJECTS, "inside"))?;
+    let create = ["create", "-n", "inside", "-f", "-", "-o", "name"];
+    let created_inside = timed(|| cluster.kubectl(&create, Some(&objects)))?;
+    let list = ["get", "configmaps", "-n", "inside", "--no-headers"];
+    let listed_inside = timed(|| (0..5).try_for_each(|_| cluster.kubectl(&list, None)))?;
     cluster.stop()?;
-    Ok([ready, created, got, listed, created_inside, got_inside])
+    Ok([ready, created, got, listed, together, created_inside, listed_inside])
 }
 
 fn timed(work: impl FnOnce() -> io::Result<()>) -> io::Result<f64> {
@@ -66,7 +89,10 @@ fn manifest(items: &[ConfigMap]) -> io::Result<Vec<u8>> {
 }
 
 struct Cluster {
+    variant: Variant,
+    /// k3s, or `sandbar up`, which ends when the cluster is ready.
     child: Child,
+    up: Option<Up>,
     kubeconfig: PathBuf,
     k3s: PathBuf,
     config: PathBuf,
@@ -76,26 +102,38 @@ struct Cluster {
 impl Cluster {
     fn start(variant: Variant, k3s: &Path, config: &Path, dir: &Path) -> io::Result<Self> {
         let kubeconfig = dir.join("k3s.yaml");
-        let log = std::fs::File::create(dir.join("log"))?;
-        let started = Instant::now();
-        let child = variant
-            .command(config, k3s)
-            .args(["server", "--disable-agent", "--flannel-backend=none", "--egress-selector-mode=disabled"])
-            .arg("--disable=traefik,servicelb,metrics-server,local-storage,coredns")
-            .arg(format!("--https-listen-port={PORT}"))
-            .arg(format!("--data-dir={}", dir.join("data").display()))
-            .arg(format!("--write-kubeconfig={}", kubeconfig.display()))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
-        Ok(Self { child, kubeconfig, k3s: k3s.to_owned(), config: config.to_owned(), started })
+        let (started, child, up);
+        if variant == Variant::Mount {
+            let file = dir.join("mount.yaml");
+            std::fs::write(&file, MOUNT)?;
+            let cluster = Up::below(k3s, dir);
+            started = Instant::now();
+            child = cluster.begin(&["--mode", "control-plane", "-f", &file.to_string_lossy()], &[])?;
+            up = Some(cluster);
+        } else {
+            let log = std::fs::File::create(dir.join("log"))?;
+            let mut command = variant.command(config, k3s);
+            command
+                .args(FLAGS)
+                .arg(format!("--https-listen-port={PORT}"))
+                .arg(format!("--data-dir={}", dir.join("data").display()))
+                .arg(format!("--write-kubeconfig={}", kubeconfig.display()))
+                .stdin(Stdio::null())
+                .stdout(log.try_clone()?)
+                .stderr(log);
+            started = Instant::now();
+            child = command.spawn()?;
+            up = None;
+        }
+        Ok(Self { variant, child, up, kubeconfig, k3s: k3s.to_owned(), config: config.to_owned(), started })
     }
 
     fn wait_ready(&mut self) -> io::Result<(Outside, f64)> {
         let mut client = None;
         while self.started.elapsed() < READY_WITHIN {
-            if let Some(status) = self.child.try_wait()? {
+            // `sandbar up` may end well before the next look at the API server.
+            let ended = self.child.try_wait()?;
+            if let Some(status) = ended.filter(|status| self.up.is_none() || !status.success()) {
                 return Err(io::Error::other(format!("k3s ended: {status}")));
             }
             if client.is_none() && self.kubeconfig.exists() {
@@ -109,8 +147,24 @@ impl Cluster {
         Err(io::Error::other("k3s was not ready in time"))
     }
 
-    fn kubectl(&self, variant: Variant, args: &[&str], input: Option<&[u8]>) -> io::Result<()> {
-        let mut command: Command = variant.command(&self.config, &self.k3s);
+    /// Until `sandbar up` has done all that it does, and says that it is as it should be.
+    fn settle(&mut self) -> io::Result<()> {
+        let Some(up) = &self.up else { return Ok(()) };
+        let mut said = String::new();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            io::Read::read_to_string(&mut stderr, &mut said)?;
+        }
+        if !self.child.wait()?.success() {
+            return Err(io::Error::other(said));
+        }
+        up.check_means(self.variant)
+    }
+
+    fn kubectl(&self, args: &[&str], input: Option<&[u8]>) -> io::Result<()> {
+        let mut command = match &self.up {
+            Some(up) => up.sandbar(&["exec", "--", &self.k3s.to_string_lossy()]),
+            None => self.variant.command(&self.config, &self.k3s),
+        };
         command.arg("kubectl").arg("--kubeconfig").arg(&self.kubeconfig).args(args);
         command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
@@ -125,6 +179,10 @@ impl Cluster {
     }
 
     fn stop(mut self) -> io::Result<()> {
+        if self.up.is_some() {
+            // It goes down as it is dropped.
+            return Ok(());
+        }
         let pid = nix::unistd::Pid::from_raw(self.child.id() as i32);
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM)?;
         self.child.wait().map(drop)

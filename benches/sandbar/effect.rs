@@ -7,9 +7,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use crate::stats::{Summary, summarise};
-use crate::variant;
+use crate::up::{Up, succeed};
 
-const PORT: u16 = 26443;
 const PATH: &str = "/proc/sys/bench/effect";
 /// Of the reader; the finest difference that is seen.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -40,7 +39,7 @@ pub fn guest() {
 /// Brings up a cluster of its own, changes a value `rounds` times, and takes the cluster down again.
 pub fn measure(k3s: &Path, rounds: usize) -> io::Result<Effect> {
     let dir = tempfile::tempdir()?;
-    let cluster = Up::start(k3s, dir.path())?;
+    let cluster = Cluster::start(k3s, dir.path())?;
     cluster.apply("first")?;
     let (_reader, values) = cluster.read()?;
     await_value(&values, "first")?;
@@ -76,32 +75,17 @@ fn await_value(values: &Receiver<String>, wanted: &str) -> io::Result<()> {
     }
 }
 
-/// `sandbar up` with every place below one directory.
-struct Up {
+/// The cluster, and how its value is changed and read.
+struct Cluster {
+    up: Up,
     k3s: PathBuf,
-    dir: PathBuf,
 }
 
-impl Up {
+impl Cluster {
     fn start(k3s: &Path, dir: &Path) -> io::Result<Self> {
-        let up = Self { k3s: k3s.to_owned(), dir: dir.to_owned() };
-        let mut command = up.sandbar(&["up", "--mode", "control-plane", "--"]);
-        command.arg(format!("--data-dir={}", dir.join("data").display()));
-        command.arg(format!("--write-kubeconfig={}", up.kubeconfig().display()));
-        command.arg(format!("--https-listen-port={PORT}"));
-        succeed(&mut command)?;
-        Ok(up)
-    }
-
-    fn kubeconfig(&self) -> PathBuf {
-        self.dir.join("k3s.yaml")
-    }
-
-    fn sandbar(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(variant::sandbar());
-        command.args(args).env("SANDBAR_K3S", &self.k3s).stdin(Stdio::null());
-        command.env("SANDBAR_STATE_DIR", self.dir.join("state")).env("SANDBAR_RUN_DIR", self.dir.join("run"));
-        command
+        let up = Up::below(k3s, dir);
+        succeed(up.begin(&["--mode", "control-plane"], &[])?)?;
+        Ok(Self { up, k3s: k3s.to_owned() })
     }
 
     fn begin_apply(&self, value: &str) -> io::Result<Child> {
@@ -110,7 +94,7 @@ impl Up {
              spec: {{files: [{{path: {PATH}, value: {value}}}]}}\n"
         );
         let mut command = Command::new(&self.k3s);
-        command.arg("kubectl").arg("--kubeconfig").arg(self.kubeconfig()).args(["apply", "-f", "-"]);
+        command.arg("kubectl").arg("--kubeconfig").arg(self.up.kubeconfig()).args(["apply", "-f", "-"]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
         if let Some(mut stdin) = child.stdin.take() {
             stdin.write_all(object.as_bytes())?;
@@ -125,7 +109,7 @@ impl Up {
 
     fn read(&self) -> io::Result<(Reader, Receiver<String>)> {
         let own = std::env::current_exe()?;
-        let mut command = self.sandbar(&["exec", "--"]);
+        let mut command = self.up.sandbar(&["exec", "--"]);
         let mut child = command.arg(own).arg("--reader").stdout(Stdio::piped()).spawn()?;
         let (send, values) = mpsc::channel();
         let stdout = child.stdout.take();
@@ -137,14 +121,6 @@ impl Up {
     }
 }
 
-impl Drop for Up {
-    fn drop(&mut self) {
-        if let Err(error) = succeed(&mut self.sandbar(&["down", "--purge"])) {
-            eprintln!("{error}");
-        }
-    }
-}
-
 struct Reader(Child);
 
 impl Drop for Reader {
@@ -152,12 +128,4 @@ impl Drop for Reader {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-fn succeed(command: &mut Command) -> io::Result<()> {
-    let output = command.output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(io::Error::other(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr))))
 }

@@ -1,55 +1,72 @@
-//! `make bench`: sandbar against no interception and against PTRACE_SYSCALL on everything, alternated in one run.
+//! `make bench`: sandbar's means against no interception and against PTRACE_SYSCALL on everything, alternated in one run.
 //!
-//! Prints one JSON document on stdout and a Markdown table on stderr. Options: `--rounds N`, `--cluster-rounds N`, `--effect-rounds N`.
+//! Prints one JSON document on stdout and Markdown tables on stderr. Options: `--rounds N`, `--cluster-rounds N`,
+//! `--effect-rounds N`, `--pod-rounds N` (0 leaves a part out); for pods also `--images FILE`, `--pod-variants A,B`,
+//! `--machine PROGRAM`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod build;
 mod client;
 mod cluster;
 mod effect;
 mod lookup;
 mod micro;
+mod node;
+mod pods;
+mod report;
 mod stats;
+mod up;
 mod variant;
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use effect::Effect;
-use stats::{Summary, ratios, summarise};
+use pods::Pods;
+use report::Rounds;
 use variant::Variant;
-
-/// Per measure and variant, one figure a round.
-type Rounds = BTreeMap<(String, &'static str), Vec<f64>>;
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
+    let given = |name: &str| {
+        let at = args.iter().position(|arg| arg == name);
+        at.and_then(|at| args.get(at + 1)).map(String::as_str)
+    };
+    let k3s = std::env::var_os("SANDBAR_K3S").map(PathBuf::from);
     if args.iter().any(|arg| arg == "--guest") {
         return micro::guest();
     }
     if args.iter().any(|arg| arg == "--reader") {
         return effect::guest();
     }
-    let option = |name: &str, default: usize| {
-        let at = args.iter().position(|arg| arg == name);
-        at.and_then(|at| args.get(at + 1)).and_then(|value| value.parse().ok()).unwrap_or(default)
-    };
+    if let Some(place) = given("--build") {
+        return build::guest(Path::new(place)).unwrap();
+    }
+    if let (Some(name), Some(k3s), Some(images)) = (given("--node"), &k3s, given("--images")) {
+        return node::guest(Variant::named(name).unwrap(), k3s, Path::new(images)).unwrap();
+    }
+    let count = |name: &str, default: usize| given(name).map_or(default, |value| value.parse().unwrap());
     let config = write_config();
-    let mut rounds = Rounds::new();
-    micro_rounds(option("--rounds", 9), &config, &mut rounds);
-    let effect = match std::env::var_os("SANDBAR_K3S") {
-        Some(k3s) => {
-            cluster_rounds(option("--cluster-rounds", 5), Path::new(&k3s), &config, &mut rounds);
-            eprintln!("apply to effect");
-            Some(effect::measure(Path::new(&k3s), option("--effect-rounds", 20)).unwrap())
+    let (mut general, mut pods) = (Rounds::default(), Rounds::default());
+    micro_rounds(count("--rounds", 9), &config, &mut general);
+    let mut effect = None;
+    if let Some(k3s) = &k3s {
+        cluster_rounds(count("--cluster-rounds", 5), k3s, &config, &mut general);
+        let rounds = count("--effect-rounds", 20);
+        effect = (rounds > 0).then(|| effect::measure(k3s, rounds).unwrap());
+        if let Some(images) = given("--images") {
+            let names = given("--pod-variants").unwrap_or("none,mount,trace").split(',');
+            let variants = names.map(|name| Variant::named(name).expect("a variant")).collect();
+            let machine = given("--machine").map(PathBuf::from);
+            let nodes = Pods { variants, images: images.into(), machine };
+            pod_rounds(count("--pod-rounds", 5), k3s, &nodes, &mut pods);
+        } else {
+            eprintln!("no --images: pods are not measured");
         }
-        None => {
-            eprintln!("SANDBAR_K3S is not set: the cluster is not measured");
-            None
-        }
-    };
-    report(&rounds, &lookup::measure(), effect.as_ref());
+    } else {
+        eprintln!("SANDBAR_K3S is not set: neither the cluster nor pods are measured");
+    }
+    report::print(&general, &pods, &lookup::measure(), effect.as_ref());
 }
 
 fn write_config() -> PathBuf {
@@ -62,12 +79,12 @@ fn micro_rounds(count: usize, config: &Path, rounds: &mut Rounds) {
     let own = std::env::current_exe().unwrap();
     for round in 0..count {
         eprintln!("system calls: round {} of {count}", round + 1);
-        for variant in variant::order(round) {
+        for variant in variant::order(&Variant::OF_A_COMMAND, round) {
             let output = variant.command(config, &own).arg("--guest").output().unwrap();
             assert!(output.status.success(), "{variant:?}: {}", String::from_utf8_lossy(&output.stderr));
             let text = String::from_utf8(output.stdout).unwrap();
             for (call, time) in micro::CALLS.iter().zip(text.lines()) {
-                record(rounds, format!("us per {call}"), variant, time.parse().unwrap());
+                rounds.record(format!("us per {call}"), variant, time.parse().unwrap());
             }
         }
     }
@@ -76,55 +93,22 @@ fn micro_rounds(count: usize, config: &Path, rounds: &mut Rounds) {
 fn cluster_rounds(count: usize, k3s: &Path, config: &Path, rounds: &mut Rounds) {
     for round in 0..count {
         eprintln!("cluster: round {} of {count}", round + 1);
-        for variant in variant::order(round) {
+        for variant in variant::order(&Variant::ALL, round) {
             let figures = cluster::measure(variant, k3s, config).unwrap();
             for (measure, seconds) in cluster::MEASURES.iter().zip(figures) {
-                record(rounds, format!("s to {measure}"), variant, seconds);
+                rounds.record(format!("s to {measure}"), variant, seconds);
             }
         }
     }
 }
 
-fn record(rounds: &mut Rounds, measure: String, variant: Variant, figure: f64) {
-    rounds.entry((measure, variant.name())).or_default().push(figure);
-}
-
-fn report(rounds: &Rounds, lookups: &[(usize, f64)], effect: Option<&Effect>) {
-    let measures: std::collections::BTreeSet<&String> = rounds.keys().map(|(measure, _)| measure).collect();
-    let mut document = Vec::new();
-    eprintln!(
-        "| measure | none | sandbar | ratio to none (95 %) | everything | sandbar faster by (95 %) |\n|---|---|---|---|---|---|"
-    );
-    for measure in measures {
-        let of = |variant: Variant| &rounds[&(measure.clone(), variant.name())];
-        let [plain, sandbar, everything] = Variant::ALL.map(of);
-        let (cost, gain) = (ratios(sandbar, plain), ratios(everything, sandbar));
-        let medians = [plain, sandbar, everything].map(|values| summarise(values));
-        eprintln!(
-            "| {measure} | {:.2} | {:.2} | {} | {:.2} | {} |",
-            medians[0].median,
-            medians[1].median,
-            interval(&cost),
-            medians[2].median,
-            interval(&gain)
-        );
-        document.push(serde_json::json!({
-            "measure": measure, "none": medians[0], "sandbar": medians[1], "ptraceSyscall": medians[2],
-            "sandbarToNone": cost, "ptraceSyscallToSandbar": gain,
-        }));
-    }
-    eprintln!("\n| rules | ns per lookup |\n|---|---|");
-    lookups.iter().for_each(|(count, time)| eprintln!("| {count} | {time:.0} |"));
-    if let Some(Effect { apply, seen }) = effect {
-        eprintln!("\n| from the start of `kubectl apply` | ms (95 %) | least to most |\n|---|---|---|");
-        for (what, figure) in [("kubectl has ended", apply), ("a running process reads the new value", seen)]
-        {
-            eprintln!("| {what} | {} | {:.0} to {:.0} |", interval(figure), figure.minimum, figure.maximum);
+fn pod_rounds(count: usize, k3s: &Path, nodes: &Pods, rounds: &mut Rounds) {
+    for round in 0..count {
+        eprintln!("pods: round {} of {count}", round + 1);
+        for variant in variant::order(&nodes.variants, round) {
+            for (measure, seconds) in nodes.measure(variant, k3s).unwrap() {
+                rounds.record(format!("s, {measure}"), variant, seconds);
+            }
         }
     }
-    println!("{}", serde_json::json!({"measures": document, "lookup": lookups, "applyToEffect": effect}));
-}
-
-fn interval(summary: &Summary) -> String {
-    format!("{:.2} ({:.2} to {:.2})", summary.median, summary.low95, summary.high95)
 }

@@ -1,4 +1,4 @@
-//! The three ways in which the same command is run.
+//! The ways in which the same command is run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,26 +8,35 @@ use std::process::Command;
 pub enum Variant {
     /// As it is.
     Plain,
-    /// Under `sandbar run`.
-    Sandbar,
+    /// By `sandbar up` with `interception: Mount`: nothing is traced.
+    Mount,
+    /// Traced; a single command by `sandbar run`.
+    Trace,
     /// Under `sandbar run` with every system call stopped: the earlier art.
     Everything,
 }
 
 impl Variant {
-    pub const ALL: [Self; 3] = [Self::Plain, Self::Sandbar, Self::Everything];
+    pub const ALL: [Self; 4] = [Self::Plain, Self::Mount, Self::Trace, Self::Everything];
+    /// Of a single command: where nothing is traced, nothing of ours is between it and the kernel.
+    pub const OF_A_COMMAND: [Self; 3] = [Self::Plain, Self::Trace, Self::Everything];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "none",
-            Self::Sandbar => "sandbar",
-            Self::Everything => "ptrace-syscall",
+            Self::Mount => "mount",
+            Self::Trace => "trace",
+            Self::Everything => "everything",
         }
     }
 
-    /// `program` run this way, with the rules in `config`.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|variant| variant.name() == name)
+    }
+
+    /// `program` run this way, with the rules in `config`; as it is where nothing is traced.
     pub fn command(self, config: &Path, program: &Path) -> Command {
-        if self == Self::Plain {
+        if matches!(self, Self::Plain | Self::Mount) {
             return Command::new(program);
         }
         let mut command = Command::new(sandbar());
@@ -41,9 +50,9 @@ impl Variant {
 }
 
 /// Round `round`'s order: rotated, so that no variant always runs first or after the same other.
-pub fn order(round: usize) -> [Variant; 3] {
-    let mut order = Variant::ALL;
-    order.rotate_left(round % 3);
+pub fn order(variants: &[Variant], round: usize) -> Vec<Variant> {
+    let mut order = variants.to_vec();
+    order.rotate_left(round % variants.len().max(1));
     order
 }
 

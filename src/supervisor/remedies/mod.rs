@@ -14,7 +14,7 @@ use crate::intercept::probe;
 use crate::rules::model::{DesiredDocument, NetworkSettings, Remedy};
 use crate::rules::observed::ObservedRemedy;
 
-pub use pause::IMAGE as PAUSE_IMAGE;
+pub use pause::{IMAGE as PAUSE_IMAGE, archive as pause_archive};
 
 /// What became of one.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The pause image, embedded and put where k3s imports images from at its start: the first pod needs no registry.
 
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
 
 use super::State;
 use crate::image;
@@ -13,10 +13,15 @@ const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause"));
 /// Below k3s's data directory; k3s imports every archive there.
 const ARCHIVE: &str = "agent/images/sandbar-pause.tar";
 
+/// The image, as an archive that k3s imports.
+pub fn archive() -> io::Result<Vec<u8>> {
+    image::archive(IMAGE, "pause", PROGRAM)
+}
+
 /// Writes the archive, unless it is there as it should be.
 pub fn supply(data: &Path) -> Result<State, String> {
     let path = data.join(ARCHIVE);
-    let archive = image::archive(IMAGE, "pause", PROGRAM).map_err(|error| error.to_string())?;
+    let archive = archive().map_err(|error| error.to_string())?;
     let state = State::Applied(format!("{IMAGE} from {}", path.display()));
     // k3s imports again what is newer than its last import.
     if fs::read(&path).is_ok_and(|present| present == archive) {
