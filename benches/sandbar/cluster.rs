@@ -41,8 +41,6 @@ const FLAGS: [&str; 9] = [
     "--disable-network-policy",
     "--disable-helm-controller",
 ];
-const MOUNT: &str = "apiVersion: sandbar.dev/v1alpha1\nkind: SandboxConfig\nmetadata: {name: mount}\n\
-                     spec: {interception: Mount}\n";
 
 /// Starts k3s in a fresh directory under `variant` and measures.
 pub fn measure(variant: Variant, k3s: &Path, config: &Path) -> io::Result<[f64; 7]> {
@@ -103,12 +101,10 @@ impl Cluster {
     fn start(variant: Variant, k3s: &Path, config: &Path, dir: &Path) -> io::Result<Self> {
         let kubeconfig = dir.join("k3s.yaml");
         let (started, child, up);
-        if variant == Variant::Mount {
-            let file = dir.join("mount.yaml");
-            std::fs::write(&file, MOUNT)?;
+        if variant == Variant::Sandbar {
             let cluster = Up::below(k3s, dir);
             started = Instant::now();
-            child = cluster.begin(&["--mode", "control-plane", "-f", &file.to_string_lossy()], &[])?;
+            child = cluster.begin(&["--mode", "control-plane"], &[])?;
             up = Some(cluster);
         } else {
             let log = std::fs::File::create(dir.join("log"))?;

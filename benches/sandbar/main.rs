@@ -93,7 +93,7 @@ fn micro_rounds(count: usize, config: &Path, rounds: &mut Rounds) {
 fn cluster_rounds(count: usize, k3s: &Path, config: &Path, rounds: &mut Rounds) {
     for round in 0..count {
         eprintln!("cluster: round {} of {count}", round + 1);
-        for variant in variant::order(&Variant::ALL, round) {
+        for variant in variant::order(&Variant::OF_A_CLUSTER, round) {
             let figures = cluster::measure(variant, k3s, config).unwrap();
             for (measure, seconds) in cluster::MEASURES.iter().zip(figures) {
                 rounds.record(format!("s to {measure}"), variant, seconds);

@@ -4,14 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::effect::Effect;
 use crate::stats::{Summary, ratios, summarise};
-use crate::variant::Variant::{self, Everything, Mount, Plain, Trace};
+use crate::variant::Variant::{self, Everything, Mount, Plain, Sandbar, Trace};
 
 /// Per measure and variant, one figure a round.
 #[derive(Default)]
 pub struct Rounds(BTreeMap<(String, &'static str), Vec<f64>>);
 
 /// What is set in relation, and to what.
-const RATIOS: [(Variant, Variant); 4] = [(Mount, Plain), (Trace, Plain), (Trace, Mount), (Everything, Trace)];
+const RATIOS: [(Variant, Variant); 6] = [
+    (Sandbar, Plain),
+    (Mount, Plain),
+    (Trace, Plain),
+    (Trace, Mount),
+    (Everything, Sandbar),
+    (Everything, Trace),
+];
 
 impl Rounds {
     pub fn record(&mut self, measure: String, variant: Variant, figure: f64) {

@@ -50,15 +50,16 @@ impl Up {
     pub fn check_means(&self, variant: Variant) -> io::Result<()> {
         let output = self.sandbar(&["status", "-o", "json"]).output()?;
         let status: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-        let backend = status["interceptor"]["backend"].as_str();
-        match (variant, backend) {
-            (Variant::Mount, Some("")) => Ok(()),
-            (Variant::Trace, Some(backend)) if !backend.is_empty() => Ok(()),
-            _ => Err(io::Error::other(format!(
-                "{} was to run, and the interceptor is {backend:?}",
-                variant.name()
-            ))),
+        let traced = &status["interceptor"]["traced"];
+        let expected = match variant {
+            Variant::Sandbar => "Commands",
+            Variant::Mount => "Nothing",
+            _ => "Everything",
+        };
+        if traced == expected {
+            return Ok(());
         }
+        Err(io::Error::other(format!("{} was to run, and what is traced is {traced}", variant.name())))
     }
 
     /// A command of sandbar's for this cluster.

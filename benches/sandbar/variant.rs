@@ -8,6 +8,8 @@ use std::process::Command;
 pub enum Variant {
     /// As it is.
     Plain,
+    /// By `sandbar up` as it is: in a control plane k3s is not traced, and what is run in it is.
+    Sandbar,
     /// By `sandbar up` with `interception: Mount`: nothing is traced.
     Mount,
     /// Traced; a single command by `sandbar run`.
@@ -17,13 +19,16 @@ pub enum Variant {
 }
 
 impl Variant {
-    pub const ALL: [Self; 4] = [Self::Plain, Self::Mount, Self::Trace, Self::Everything];
+    pub const ALL: [Self; 5] = [Self::Plain, Self::Sandbar, Self::Mount, Self::Trace, Self::Everything];
+    /// Of a control plane.
+    pub const OF_A_CLUSTER: [Self; 4] = [Self::Plain, Self::Sandbar, Self::Trace, Self::Everything];
     /// Of a single command: where nothing is traced, nothing of ours is between it and the kernel.
     pub const OF_A_COMMAND: [Self; 3] = [Self::Plain, Self::Trace, Self::Everything];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "none",
+            Self::Sandbar => "sandbar",
             Self::Mount => "mount",
             Self::Trace => "trace",
             Self::Everything => "everything",
@@ -34,9 +39,9 @@ impl Variant {
         Self::ALL.into_iter().find(|variant| variant.name() == name)
     }
 
-    /// `program` run this way, with the rules in `config`; as it is where nothing is traced.
+    /// `program` run this way, with the rules in `config`; as it is where it is not traced.
     pub fn command(self, config: &Path, program: &Path) -> Command {
-        if matches!(self, Self::Plain | Self::Mount) {
+        if matches!(self, Self::Plain | Self::Sandbar | Self::Mount) {
             return Command::new(program);
         }
         let mut command = Command::new(sandbar());
