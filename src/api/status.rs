@@ -41,6 +41,10 @@ pub struct NodeStatus {
     /// The interceptor there.
     #[serde(default)]
     pub interceptor: NodeInterceptor,
+    /// Limits of pods (memory, cpu, pids) that are accepted there and not enforced, or not known to be. Found by exceeding
+    /// them when the supervisor started.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits_not_enforced: Vec<String>,
 }
 
 /// k3s on one node.

@@ -183,6 +183,18 @@ fn details(status: &Status, colour: bool, lines: &mut Vec<String>) {
         };
         lines.push(output::table(&status.remedies.iter().map(row).collect::<Vec<_>>()));
     }
+    if !status.limits.is_empty() {
+        lines.push("limits of pods:".to_owned());
+        let row = |one: &crate::rules::observed::ObservedLimit| {
+            let enforced = match one.enforced.as_str() {
+                "Yes" => "enforced",
+                "No" => "not enforced",
+                _ => "not known to be enforced",
+            };
+            vec![format!("  {}", one.controller), enforced.to_owned(), one.detail.clone()]
+        };
+        lines.push(output::table(&status.limits.iter().map(row).collect::<Vec<_>>()));
+    }
     let recent = &status.events[status.events.len().saturating_sub(5)..];
     if !recent.is_empty() {
         lines.push("recent events:".to_owned());

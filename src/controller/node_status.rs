@@ -44,6 +44,12 @@ pub fn entry(
             tracees: signed(counters.tracees),
             stops: signed(counters.stops),
         },
+        limits_not_enforced: state
+            .limits
+            .iter()
+            .filter(|limit| limit.enforced != "Yes")
+            .map(|limit| limit.controller.clone())
+            .collect(),
     }
 }
 
@@ -87,7 +93,7 @@ fn signed(value: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::observed::ObservedRule;
+    use crate::rules::observed::{ObservedLimit, ObservedRule};
 
     fn state() -> ObservedDocument {
         let rule = |source: &str, slot| ObservedRule { source: source.into(), slot, ..Default::default() };
@@ -100,6 +106,19 @@ mod tests {
         let entry = entry("a", "n", &state(), counters, |slot| [3, 100, 4][slot]);
         assert_eq!((entry.rules, entry.hits, entry.applied_generation), (2, 7, 4));
         assert_eq!((entry.interceptor.tracees, entry.interceptor.stops), (2, 9));
+    }
+
+    #[test]
+    fn a_limit_counts_only_if_it_was_seen_to_bind() {
+        let limit = |controller: &str, enforced: &str| ObservedLimit {
+            controller: controller.into(),
+            enforced: enforced.into(),
+            ..Default::default()
+        };
+        let limits = vec![limit("memory", "No"), limit("cpu", "Unknown"), limit("pids", "Yes")];
+        let state = ObservedDocument { limits, ..state() };
+        let entry = entry("a", "n", &state, Counters::default(), |_| 0);
+        assert_eq!(entry.limits_not_enforced, ["memory", "cpu"]);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! From findings to checks: pure judgement, category by category.
 
+mod docker;
 mod files;
 mod kernel;
+mod limits;
 mod machine;
 mod network;
 mod privileges;
@@ -23,11 +25,13 @@ pub fn all(found: &Findings) -> Vec<Category> {
         Category { name: "interception", checks: kernel::interception(&found.abilities) },
         Category { name: "namespaces and mounts", checks: kernel::namespaces(found) },
         Category { name: "cgroups", checks: machine::cgroups(&found.environment.cgroups) },
+        Category { name: "limits of pods", checks: limits::all(&found.limits) },
         Category { name: "resources", checks: machine::resources(&found.environment.resources) },
         Category { name: "devices", checks: machine::devices(&found.abilities) },
         Category { name: "network", checks: network::all(found) },
         Category { name: "files that Kubernetes needs", checks: files::all(&found.files) },
         Category { name: "tools", checks: tools::all(&found.tools) },
+        Category { name: "Docker", checks: docker::all(&found.docker, &found.abilities) },
     ]
 }
 

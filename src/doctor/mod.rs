@@ -6,12 +6,14 @@
 pub mod abilities;
 pub mod capabilities;
 pub mod checks;
+pub mod docker;
 pub mod egress;
 pub mod environment;
 pub mod files;
 #[cfg(test)]
 mod fixtures;
 pub mod kind;
+pub mod limits;
 pub mod needs;
 pub mod parse;
 pub mod profile;
@@ -37,14 +39,17 @@ pub fn environment() -> Environment {
 pub fn examine(network: bool) -> Report {
     let environment = Environment::read();
     let abilities = abilities::try_all();
+    let limits = limits::try_all(&environment.cgroups);
     let files = files::look(&environment.cgroups, &profile::Profile::here());
-    let (egress, tools) = std::thread::scope(|scope| {
+    let (egress, tools, docker) = std::thread::scope(|scope| {
+        let docker = scope.spawn(docker::ask);
         let egress = network.then(|| scope.spawn(egress::try_all));
         let tools = tools::find_all();
         // A panic there would be a bug of ours; the report is worth more without that part than not at all.
-        (egress.map(|thread| thread.join().unwrap_or_default()), tools)
+        let egress = egress.map(|thread| thread.join().unwrap_or_default());
+        (egress, tools, docker.join().unwrap_or_default())
     });
-    Report::new(Findings { environment, abilities, egress, tools, files })
+    Report::new(Findings { environment, abilities, limits, egress, tools, docker, files })
 }
 
 /// Whether `mode` can work here; for `up`, which asks before it starts anything. Call it before starting threads.
@@ -64,7 +69,10 @@ pub fn preflight(mode: Mode) -> Result<(), Failure> {
             let environment = Environment::read();
             let files = files::look(&environment.cgroups, &profile::Profile::here());
             let abilities = abilities::try_all();
-            let found = Findings { environment, abilities, egress: None, tools: Vec::new(), files };
+            // They block nothing; the supervisor tries them itself.
+            let limits = limits::Limits::default();
+            let (tools, docker) = (Vec::new(), docker::Docker::default());
+            let found = Findings { environment, abilities, limits, egress: None, tools, docker, files };
             checks::all(&found).into_iter().flat_map(|category| category.checks).collect()
         }
     };

@@ -3,9 +3,11 @@
 use serde::Serialize;
 
 use super::abilities::Abilities;
+use super::docker::Docker;
 use super::egress::Reach;
 use super::environment::Environment;
 use super::files::Seen;
+use super::limits::Limits;
 use super::tools::Found;
 
 /// Which cluster is to run.
@@ -156,10 +158,14 @@ pub struct Findings {
     pub environment: Environment,
     /// What was tried.
     pub abilities: Abilities,
+    /// Which limits of pods bind.
+    pub limits: Limits,
     /// The outside; `None` if it was not asked.
     pub egress: Option<Vec<Reach>>,
     /// Programs.
     pub tools: Vec<Found>,
+    /// Docker.
+    pub docker: Docker,
     /// Files that Kubernetes needs.
     pub files: Vec<Seen>,
 }

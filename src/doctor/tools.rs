@@ -50,8 +50,6 @@ const TOOLS: &[Tool] = &[
     tool("host-local", Use::Node, &[]),
     tool("git", Use::Extra, &["--version"]),
     tool("go", Use::Extra, &["version"]),
-    // The client's version says nothing about whether there is a daemon.
-    tool("docker", Use::Extra, &["info", "--format", "server {{.ServerVersion}}"]),
 ];
 
 /// A tool as it was found.

@@ -84,6 +84,8 @@ pub struct ObservedDocument {
     pub controller: ControllerState,
     /// What was done about what a node lacks here.
     pub remedies: Vec<ObservedRemedy>,
+    /// On a node: whether the limits of pods are enforced.
+    pub limits: Vec<ObservedLimit>,
     /// Restarts, rollbacks and refusals, newest last, at most 64.
     pub events: Vec<SupervisorEvent>,
 }
@@ -96,6 +98,17 @@ pub struct ObservedRemedy {
     /// `Applied`, `NotNeeded`, `Waiting`, `Off` or `Failed`.
     pub state: String,
     /// What was done, or why not.
+    pub detail: String,
+}
+
+/// Whether a limit of pods is enforced, as it was found by exceeding it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedLimit {
+    /// `memory`, `cpu` or `pids`.
+    pub controller: String,
+    /// `Yes`, `No` or `Unknown`.
+    pub enforced: String,
+    /// What was seen.
     pub detail: String,
 }
 

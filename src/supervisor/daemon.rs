@@ -33,6 +33,7 @@ use super::shutdown;
 use super::state::Reporter;
 use super::supervise::{Event, Supervisor};
 use crate::api::profiles::Environment;
+use crate::doctor::{self, limits};
 use crate::exit::{Exit, Failure};
 use crate::intercept::{Backend, Interceptor, StartError};
 use crate::mounts::{self, Mounts, namespace};
@@ -132,6 +133,10 @@ fn boot(
     let config = ConfigFile::load(&options.k3s_flags);
     let places = Places::of(&options.k3s_flags, &config);
     let mut remedies = Remedies::new(options.mode, places.data.clone(), paths.cni(), &initial.document);
+    let limits = match options.mode {
+        Mode::Node => limits::try_all(&doctor::environment().cgroups).observed(),
+        Mode::ControlPlane => Vec::new(),
+    };
     remedies.before_threads();
     let namespace = match options.mode {
         Mode::Node => remedies.private_mounts(),
@@ -189,6 +194,7 @@ fn boot(
         mode: options.mode.name().into(),
         published: 1,
         interceptor: interceptor.state().clone(),
+        limits,
         k3s: K3sState { phase: "Starting".into(), ..Default::default() },
         ..Default::default()
     };

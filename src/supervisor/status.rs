@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::rules::observed::{
-    K3sArg, Observed, ObservedDocument, ObservedRemedy, ObservedRule, RefusedTable, RolledBack, Scalar,
-    SupervisorEvent, Traced,
+    K3sArg, Observed, ObservedDocument, ObservedLimit, ObservedRemedy, ObservedRule, RefusedTable,
+    RolledBack, Scalar, SupervisorEvent, Traced,
 };
 use crate::rules::table::TableError;
 
@@ -25,6 +25,8 @@ pub struct Status {
     pub table: Table,
     /// What sandbar does about what this environment lacks.
     pub remedies: Vec<ObservedRemedy>,
+    /// On a node: whether the limits of pods are enforced.
+    pub limits: Vec<ObservedLimit>,
     pub events: Vec<SupervisorEvent>,
 }
 
@@ -209,6 +211,7 @@ impl Status {
                 error: document.refused.as_ref().map(refused),
             },
             remedies: document.remedies.clone(),
+            limits: document.limits.clone(),
             events: document.events.clone(),
         }
     }

@@ -5,6 +5,7 @@
 
 mod calls;
 mod intercept;
+mod limits;
 
 use std::ffi::CStr;
 use std::fmt;
@@ -15,6 +16,7 @@ pub use calls::{
     inotify, kernel_log, no_new_privs, openat2, pidfd_open, process_vm_read, seccomp_mode, securebits,
 };
 pub use intercept::{InterceptStep, intercept};
+pub use limits::{FORKS, fork_many, use_cpu, use_memory};
 
 const LIMIT: Duration = Duration::from_secs(2);
 /// Exit code of a child for "the call said yes, and it is not so"; above every errno.

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::doctor::abilities::Abilities;
+use crate::doctor::docker::{Daemon, Docker};
 use crate::doctor::environment::{Cgroups, Environment, Privileges};
+use crate::doctor::limits::{Binding, Limit, Limits};
 use crate::doctor::parse::cgroup::Version;
 use crate::doctor::report::{Outcome, Report};
 
@@ -15,8 +17,10 @@ fn healthy() -> Findings {
             ..Environment::default()
         },
         abilities: Abilities::default(),
+        limits: Limits::default(),
         egress: None,
         tools: Vec::new(),
+        docker: Docker::default(),
         files: Vec::new(),
     }
 }
@@ -60,6 +64,25 @@ fn old_gvisor_runs_pods_without_exec() {
 }
 
 #[test]
+fn a_limit_that_does_not_bind_is_no_obstacle_but_is_said() {
+    let mut found = healthy();
+    let limit = |controller, binding, detail: &str| Limit { controller, binding, detail: detail.to_owned() };
+    found.limits = Limits(vec![
+        limit("memory", Binding::No, "64 MiB were used under a limit of 16 MiB"),
+        limit("cpu", Binding::Unknown, "the group cannot be made"),
+        limit("pids", Binding::Yes, "a process was refused"),
+    ]);
+    assert_eq!(found.limits.not_enforced(), ["memory"]);
+    assert_eq!(found.limits.unknown(), ["cpu"]);
+    let modes = Report::new(found).modes;
+    assert!(modes.node.works);
+    assert_eq!(
+        modes.node.limits,
+        ["memory limits of pods are accepted, and not enforced", "cpu limits of pods may not be enforced"]
+    );
+}
+
+#[test]
 fn missing_cgroups_leave_the_control_plane() {
     let mut found = healthy();
     found.environment.cgroups = Cgroups::default();
@@ -84,4 +107,30 @@ fn the_documented_shape_of_the_json() {
     assert!(document["environment"]["privileges"]["capabilities"]["bounding"].is_array());
     let check = &document["categories"][0]["checks"][0];
     assert_eq!((check["name"].as_str(), check["result"].as_str()), (Some("kind"), Some("success")));
+}
+
+#[test]
+fn docker_is_told_by_its_daemon_and_never_needed() {
+    let look = |docker: Docker, lacks: Tried| {
+        let mut found = healthy();
+        found.abilities.overlay = lacks;
+        found.docker = docker;
+        let report = Report::new(found);
+        assert!(report.success && report.modes.node.works && report.modes.node.limits.is_empty());
+        let checks = report.categories.into_iter().flat_map(|category| category.checks);
+        checks
+            .filter(|check| check.name.starts_with("docker"))
+            .map(|check| check.description)
+            .collect::<Vec<_>>()
+    };
+    let answers = Daemon { version: "27.1".into(), driver: "overlay2".into(), cgroup: "systemd, v2".into() };
+    let client = Some("/usr/bin/docker".into());
+    let running = look(Docker { client: client.clone(), daemon: Some(answers), error: None }, None);
+    assert!(running[0].contains("27.1, storage driver overlay2"), "{running:?}");
+    assert!(running.iter().any(|line| line.contains("docker save")));
+    let silent = look(Docker { client, daemon: None, error: no("no socket") }, no("EINVAL"));
+    assert!(silent[0].contains("no socket"), "{silent:?}");
+    assert!(silent.iter().any(|line| line.contains("vfs") && line.contains("EINVAL")), "{silent:?}");
+    let none = look(Docker::default(), None);
+    assert!(none[0].contains("no client"), "{none:?}");
 }
