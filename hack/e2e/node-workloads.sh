@@ -33,7 +33,8 @@ check "comes up in order" kubectl rollout status statefulset/ordered --timeout=6
 static=/var/lib/rancher/k3s/agent/pod-manifests
 printf 'apiVersion: v1\nkind: Pod\nmetadata: {name: static}\nspec: {containers: [{name: main, image: "localhost/busybox:1", command: [sleep, "100000"]}]}\n' >"$work/static.yaml"
 check "a static pod" install -D -m 600 "$work/static.yaml" "$static/static.yaml"
-static_runs() { kubectl get pods | grep -q '^static-.*Running'; }
-check "runs" within 40 static_runs
+name=static-$(kubectl get nodes -o jsonpath='{.items[0].metadata.name}')
+check "is shown" kubectl wait --for=create --timeout=40s "pod/$name"
+check "runs" ready "$name"
 rm -f "$static/static.yaml"
 check "all of it goes" kubectl delete --now deployment/web job/once job/by-hand cronjob/often statefulset/ordered
