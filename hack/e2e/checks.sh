@@ -4,7 +4,7 @@
 passed=0
 failures=()
 
-# check NAME COMMAND…: the command must succeed.
+# check NAME COMMAND…: the command must succeed. A script that has a function `explain` shows with it how things stood then.
 check() {
   local name=$1 output
   shift
@@ -15,6 +15,7 @@ check() {
     failures+=("$name")
     printf 'FAILED  %s\n        %s\n' "$name" "$*"
     printf '        | %s\n' "${output//$'\n'/$'\n'        | }"
+    ! declare -F explain >/dev/null || explain 2>&1 | sed 's/^/        : /' || true
   fi
 }
 

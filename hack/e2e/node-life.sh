@@ -3,6 +3,7 @@
 
 live() { kubectl logs live --tail=1; }
 check "a pod that reads a faked value" pod live 'command: [sh, -c, "while sleep 0.2; do cat /proc/sys/kernel/panic; done"]'
+check "runs" ready live
 check "reads the profile's" within 20 equals 10 live
 check "a SandboxConfig" apply <<<'{apiVersion: sandbar.dev/v1alpha1, kind: SandboxConfig, metadata: {name: mine}, spec: {files: [{path: /proc/sys/kernel/panic, value: "77\n"}]}}'
 check "is seen by the running pod" within 5 equals 77 live

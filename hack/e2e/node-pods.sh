@@ -16,7 +16,7 @@ check "what runs is what was built, unpatched" unpatched
 
 started=$(date +%s%N)
 check "a pod is made" pod first
-check "and runs" within 30 running first
+check "and runs" running first
 took=$((($(date +%s%N) - started) / 1000000))
 echo "        ($took ms)"
 check "within 10 s" test "$took" -lt 10000
@@ -88,13 +88,21 @@ for word in from-config from-secret from-init downward eyJ "volumes 64"; do
   check "it was given: $word" says "$word" given
 done
 check "a failing container is started again" pod failing 'command: [sh, -c, "sleep 1; exit 3"]'
-restarted() { (($(kubectl get pod failing -o jsonpath='{.status.containerStatuses[0].restartCount}') >= 1)); }
-check "and counted" within 30 restarted
+check "and counted" restarted failing 30
 check "a failing liveness probe restarts too" pod unwell 'command: [sleep, "100000"]' \
+  'livenessProbe: {tcpSocket: {port: 9}, periodSeconds: 1, failureThreshold: 1}'
+check "and is counted" restarted unwell 40
+check "a probe that runs a command" pod probed 'command: [sleep, "100000"]' \
   'livenessProbe: {exec: {command: [cat, /nothing]}, periodSeconds: 1, failureThreshold: 1}'
-unwell_restarted() { (($(kubectl get pod unwell -o jsonpath='{.status.containerStatuses[0].restartCount}') >= 1)); }
-check "and is counted" within 40 unwell_restarted
-check "they are deleted" kubectl delete --now pod failing unwell talker said volumes
+if joins; then
+  check "restarts, too" restarted probed 40
+else
+  check "runs" ready probed
+  # To the kubelet this is neither good nor bad, so the container runs on.
+  probe_says() { kubectl get events --field-selector involvedObject.name=probed,reason=Unhealthy -o jsonpath='{.items[*].message}'; }
+  check "whose probe cannot run in this kernel, and an event says so" within 30 says setns probe_says
+fi
+check "they are deleted" kubectl delete --now pod failing unwell probed talker said volumes
 check "a pod that ends when asked" pod polite 'command: [sh, -c, "trap \"echo bye; exit 0\" TERM; while :; do sleep 0.1; done"]'
 check "it runs" ready polite
 kubectl logs -f polite >"$work/polite" 2>&1 &
