@@ -12,7 +12,9 @@ pub mod files;
 #[cfg(test)]
 mod fixtures;
 pub mod kind;
+mod layers;
 pub mod needs;
+pub mod node;
 pub mod parse;
 pub mod profile;
 pub mod raw;
@@ -24,7 +26,10 @@ pub mod variables;
 
 pub use environment::Environment;
 pub use kind::{Generation, SandboxKind};
+pub use node::NodeAbilities;
 pub use report::{Findings, Mode, Report};
+
+use std::path::Path;
 
 use crate::exit::{Exit, Failure};
 
@@ -33,10 +38,10 @@ pub fn environment() -> Environment {
     Environment::read()
 }
 
-/// The whole examination. Call it before starting threads: it forks.
-pub fn examine(network: bool) -> Report {
+/// The whole examination; `data` is k3s's data directory. Call it before starting threads: it forks.
+pub fn examine(network: bool, data: &Path) -> Report {
     let environment = Environment::read();
-    let abilities = abilities::try_all();
+    let abilities = abilities::try_all(data);
     let files = files::look(&environment.cgroups, &profile::Profile::here());
     let (egress, tools) = std::thread::scope(|scope| {
         let egress = network.then(|| scope.spawn(egress::try_all));
@@ -47,8 +52,9 @@ pub fn examine(network: bool) -> Report {
     Report::new(Findings { environment, abilities, egress, tools, files })
 }
 
-/// Whether `mode` can work here; for `up`, which asks before it starts anything. Call it before starting threads.
-pub fn preflight(mode: Mode) -> Result<(), Failure> {
+/// Whether `mode` can work here; for `up`, which asks before it starts anything. `data` is k3s's data directory. Call it
+/// before starting threads.
+pub fn preflight(mode: Mode, data: &Path) -> Result<(), Failure> {
     let checks = match mode {
         Mode::ControlPlane => {
             let tried = abilities::Abilities {
@@ -63,7 +69,7 @@ pub fn preflight(mode: Mode) -> Result<(), Failure> {
         Mode::Node => {
             let environment = Environment::read();
             let files = files::look(&environment.cgroups, &profile::Profile::here());
-            let abilities = abilities::try_all();
+            let abilities = abilities::try_all(data);
             let found = Findings { environment, abilities, egress: None, tools: Vec::new(), files };
             checks::all(&found).into_iter().flat_map(|category| category.checks).collect()
         }

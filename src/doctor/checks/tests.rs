@@ -47,7 +47,8 @@ fn old_gvisor_runs_pods_without_exec() {
     let mut found = healthy();
     found.abilities.join_pid_namespace = no("EINVAL");
     found.abilities.proc_root_inode = no("inode 87");
-    found.abilities.overlay = no("EINVAL");
+    found.abilities.node.overlay = no("EINVAL");
+    found.abilities.node.fuse_overlayfs = no("nothing is mounted");
     let report = Report::new(found);
     assert!(report.modes.node.works);
     assert_eq!(report.modes.node.limits, ["kubectl exec into pods will fail"]);
@@ -56,7 +57,7 @@ fn old_gvisor_runs_pods_without_exec() {
         .iter()
         .flat_map(|category| &category.checks)
         .find(|check| check.name == "overlayfs");
-    assert_eq!(overlay.unwrap().remedy.as_deref(), Some("k3s flag --snapshotter=native"));
+    assert_eq!(overlay.unwrap().remedy.as_deref(), Some("`snapshotter: auto` takes native"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod mounts;
 mod pause;
 mod pod_network;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::flags::Mode;
 use super::lifecycle::Plan;
@@ -15,6 +15,7 @@ use crate::rules::model::{DesiredDocument, NetworkSettings, Remedy};
 use crate::rules::observed::ObservedRemedy;
 
 pub use pause::IMAGE as PAUSE_IMAGE;
+pub use pod_network::Network;
 
 /// What became of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct Remedies {
     own: PathBuf,
     off: Vec<Remedy>,
     network: NetworkSettings,
+    /// The pod network that k3s was started with last.
+    wired: Option<Network>,
     states: Vec<(Remedy, State)>,
 }
 
@@ -40,7 +43,7 @@ impl Remedies {
     /// None is applied yet. `data` is k3s's directory, `own` one of ours that stays.
     pub fn new(mode: Mode, data: PathBuf, own: PathBuf, document: &DesiredDocument) -> Self {
         let (off, network) = (document.remedies_off.clone(), document.network.clone());
-        Self { mode, data, own, off, network, states: Vec::new() }
+        Self { mode, data, own, off, network, wired: None, states: Vec::new() }
     }
 
     /// Takes what a new table says. What is applied already stays until k3s starts the next time.
@@ -73,6 +76,21 @@ impl Remedies {
             })
         });
         matches!(self.state(Remedy::ProcfsRoot), Some(State::Applied(_)))
+    }
+
+    /// The network that pods live in, if this plan gives them another one. To be asked once before k3s is started.
+    pub fn rewires(&mut self, plan: &Plan) -> Option<Network> {
+        let next = match self.off.contains(&Remedy::PodNetwork) {
+            true => Network::Off,
+            false => pod_network::wanted(&self.network, plan),
+        };
+        let before = self.wired.replace(next).filter(|_| self.mode == Mode::Node);
+        before.filter(|before| *before != next)
+    }
+
+    /// Our directory that stays.
+    pub fn own(&self) -> &Path {
+        &self.own
     }
 
     /// What has to be there when k3s starts.
@@ -142,6 +160,7 @@ impl Remedies {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::observed::K3sArg;
 
     #[test]
     fn a_remedy_that_is_off_is_not_applied_and_says_so() {
@@ -163,6 +182,19 @@ mod tests {
         ];
         assert_eq!(states, expected.map(|(name, state)| (name.to_owned(), state.to_owned())));
         assert!(!path.join("agent/images").exists());
+    }
+
+    #[test]
+    fn pods_are_rewired_when_the_network_changes_and_only_then() {
+        let mut remedies =
+            Remedies::new(Mode::Node, "/nowhere".into(), "/nowhere".into(), &DesiredDocument::default());
+        let plan = |backend: &str| {
+            let arg = format!("--flannel-backend={backend}");
+            Plan { args: vec![K3sArg { arg, source: "mine".into() }], ..Plan::default() }
+        };
+        let rewired =
+            ["none", "none", "host-gw", "vxlan", "none"].map(|backend| remedies.rewires(&plan(backend)));
+        assert_eq!(rewired, [None, None, Some(Network::Bridge), None, Some(Network::Flannel)]);
     }
 
     #[test]
