@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -21,6 +21,8 @@ use super::abilities::Tried;
 
 /// For fuse-overlayfs to mount, and for every look at what it serves.
 const LIMIT: Duration = Duration::from_secs(3);
+/// For what has to end when that is over; and for a server to fail at what it is asked first.
+const GRACE: Duration = Duration::from_millis(200);
 /// What containerd mounts it with, and what it is itself.
 const HELPER: &str = "mount.fuse3";
 const SERVER: &str = "fuse-overlayfs";
@@ -36,8 +38,9 @@ pub struct Overlay {
 
 /// Tries the kernel's, below `place`.
 pub fn overlay(place: &Path) -> Overlay {
-    let tried = apart(|| {
-        let layers = Layers::new(place)?;
+    let place = place.to_owned();
+    let tried = apart(move || {
+        let layers = Layers::new(&place)?;
         mount(
             Some("overlay"),
             &layers.at("merged"),
@@ -56,11 +59,13 @@ pub fn overlay(place: &Path) -> Overlay {
 }
 
 /// Tries fuse-overlayfs, below `place`; `find` says where a program is.
-pub fn fuse_overlayfs(place: &Path, find: impl Fn(&str) -> Option<PathBuf> + Sync) -> Tried {
-    let tried = apart(|| {
-        find(HELPER).ok_or_else(|| format!("there is no program {HELPER}"))?;
-        let server = find(SERVER).ok_or_else(|| format!("there is no program {SERVER}"))?;
-        let layers = Layers::new(place)?;
+pub fn fuse_overlayfs(place: &Path, find: impl Fn(&str) -> Option<PathBuf>) -> Tried {
+    let place = place.to_owned();
+    let (helper, server) = (find(HELPER), find(SERVER));
+    let tried = apart(move || {
+        helper.ok_or_else(|| format!("there is no program {HELPER}"))?;
+        let server = server.ok_or_else(|| format!("there is no program {SERVER}"))?;
+        let layers = Layers::new(&place)?;
         let mut server = Command::new(server)
             .args(["-f", "-o", &layers.options()])
             .arg(layers.at("merged"))
@@ -83,8 +88,9 @@ pub fn fuse_overlayfs(place: &Path, find: impl Fn(&str) -> Option<PathBuf> + Syn
     tried.err()
 }
 
-/// Does something on a thread with a mount namespace of its own, out of which nothing goes.
-fn apart<T: Send>(work: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
+/// Does something on a thread with a mount namespace of its own, out of which nothing goes. A thread that never comes back is
+/// left: gVisor 4.4.0 keeps whoever has asked a FUSE server that has ended.
+fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
     let enter = || {
         unshare(CloneFlags::CLONE_NEWNS).map_err(|errno| format!("no mount namespace: {errno}"))?;
         let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
@@ -92,10 +98,17 @@ fn apart<T: Send>(work: impl FnOnce() -> Result<T, String> + Send) -> Result<T, 
             .map_err(|errno| format!("mounts cannot be made private: {errno}"))?;
         work()
     };
-    thread::scope(|scope| {
-        let started = thread::Builder::new().name("layers".into()).spawn_scoped(scope, enter);
-        let thread = started.map_err(|error| format!("no thread: {error}"))?;
-        thread.join().unwrap_or_else(|_| Err("a bug in the probe".to_owned()))
+    let (sender, answer) = mpsc::channel();
+    let thread = thread::Builder::new().name("layers".into()).spawn(move || sender.send(enter()));
+    let thread = thread.map_err(|error| format!("no thread: {error}"))?;
+    let answer = answer.recv_timeout(LIMIT + GRACE);
+    if !matches!(answer, Err(RecvTimeoutError::Timeout)) {
+        // Ended for good, so that the caller has no other threads.
+        let _ = thread.join();
+    }
+    answer.unwrap_or_else(|end| match end {
+        RecvTimeoutError::Timeout => Err("what is mounted never answers".to_owned()),
+        RecvTimeoutError::Disconnected => Err("a bug in the probe".to_owned()),
     })
 }
 
@@ -160,9 +173,19 @@ impl Layers {
         format!("lowerdir={lower},upperdir={},workdir={}", at("upper"), at("work"))
     }
 
-    /// Waits until something is to be seen in what `server` serves, or until it has ended.
+    /// Waits until something is mounted and `server` has lived with that for a while. Nothing is asked of it before: in gVisor
+    /// it ends as soon as it has mounted.
     fn appear(&self, server: &mut Child) -> Result<(), String> {
-        while !self.at("merged/kept").exists() {
+        let merged = self.at("merged").display().to_string();
+        let mounted = || {
+            let table = fs::read_to_string("/proc/thread-self/mounts").unwrap_or_default();
+            table.lines().any(|line| line.split(' ').nth(1) == Some(&merged))
+        };
+        let mut since = None;
+        while since.is_none_or(|since: Instant| since.elapsed() < GRACE) {
+            if since.is_none() && mounted() {
+                since = Some(Instant::now());
+            }
             if let Ok(Some(status)) = server.try_wait() {
                 let mut said = String::new();
                 server.stderr.take().map(|mut words| words.read_to_string(&mut said));

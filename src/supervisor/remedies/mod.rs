@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::flags::Mode;
 use super::lifecycle::Plan;
+use crate::cni;
 use crate::intercept::probe;
 use crate::rules::model::{DesiredDocument, NetworkSettings, Remedy};
 use crate::rules::observed::ObservedRemedy;
@@ -36,6 +37,8 @@ pub struct Remedies {
     network: NetworkSettings,
     /// The pod network that k3s was started with last.
     wired: Option<Network>,
+    /// Whether pods can reach outside, or why not.
+    way_out: Result<(), String>,
     states: Vec<(Remedy, State)>,
 }
 
@@ -43,7 +46,7 @@ impl Remedies {
     /// None is applied yet. `data` is k3s's directory, `own` one of ours that stays.
     pub fn new(mode: Mode, data: PathBuf, own: PathBuf, document: &DesiredDocument) -> Self {
         let (off, network) = (document.remedies_off.clone(), document.network.clone());
-        Self { mode, data, own, off, network, wired: None, states: Vec::new() }
+        Self { mode, data, own, off, network, wired: None, way_out: Ok(()), states: Vec::new() }
     }
 
     /// Takes what a new table says. What is applied already stays until k3s starts the next time.
@@ -55,6 +58,10 @@ impl Remedies {
     /// What has to be done before this process has threads or children.
     pub fn before_threads(&mut self) {
         self.apply(Remedy::PrivateMounts, |this| mounts::make_private(&this.data));
+        // By running programs, whose end only the tracer would hear of once it is there.
+        if self.mode == Mode::Node {
+            self.way_out = cni::way_out();
+        }
     }
 
     /// Whether this process is in a mount namespace of its own, or why not.
@@ -99,7 +106,7 @@ impl Remedies {
         self.apply(Remedy::ContainerdConfig, |this| containerd::supply(&this.data, config.as_ref()));
         self.apply(Remedy::PauseImage, |this| pause::supply(&this.data));
         self.apply(Remedy::PodNetwork, |this| {
-            pod_network::supply(&this.data, &this.own, &this.network, plan)
+            pod_network::supply(&this.data, &this.own, &this.network, plan, &this.way_out)
         });
     }
 
@@ -110,7 +117,7 @@ impl Remedies {
         };
         if self.states.iter().any(waits) {
             self.apply(Remedy::PodNetwork, |this| {
-                pod_network::supply(&this.data, &this.own, &this.network, plan)
+                pod_network::supply(&this.data, &this.own, &this.network, plan, &this.way_out)
             });
         }
     }

@@ -45,8 +45,14 @@ pub fn wanted(network: &NetworkSettings, plan: &Plan) -> Network {
     chosen(network.cni.as_ref().map(|set| set.value.as_str()), &flags::plain(&plan.args))
 }
 
-/// Sets it up, as far as what it takes is there.
-pub fn supply(data: &Path, own: &Path, network: &NetworkSettings, plan: &Plan) -> Result<State, String> {
+/// Sets it up, as far as what it takes is there; `way_out` is whether pods can reach outside.
+pub fn supply(
+    data: &Path,
+    own: &Path,
+    network: &NetworkSettings,
+    plan: &Plan,
+    way_out: &Result<(), String>,
+) -> Result<State, String> {
     let args = flags::plain(&plan.args);
     let wanted = wanted(network, plan);
     let not_ours = match wanted {
@@ -80,7 +86,7 @@ pub fn supply(data: &Path, own: &Path, network: &NetworkSettings, plan: &Plan) -
     files::write_atomically(&configuration.join(cni::FILE), text.as_bytes())
         .map_err(|error| error.to_string())?;
     Ok(State::Applied(match wanted {
-        Network::Bridge => match cni::way_out() {
+        Network::Bridge => match way_out {
             Ok(()) => format!("{OURS} with pods in {}", subnet(&args)?),
             Err(why) => {
                 format!("{OURS} with pods in {}, without a way out or host ports: {why}", subnet(&args)?)
