@@ -44,10 +44,15 @@ pub fn run(command: &mut Command, limit: Duration) -> io::Result<Ran> {
 
 /// The same with `input` on stdin: a file, since a program that does not read a pipe would hold us up.
 pub fn run_with(command: &mut Command, input: &[u8], limit: Duration) -> io::Result<Ran> {
+    run_from(command, self::input(input)?.into(), limit)
+}
+
+/// A file in memory to be read from its start.
+pub fn input(bytes: &[u8]) -> io::Result<File> {
     let mut file = File::from(memfd_create(c"input", MFdFlags::MFD_CLOEXEC)?);
-    file.write_all(input)?;
+    file.write_all(bytes)?;
     file.rewind()?;
-    run_from(command, file.into(), limit)
+    Ok(file)
 }
 
 fn run_from(command: &mut Command, input: Stdio, limit: Duration) -> io::Result<Ran> {

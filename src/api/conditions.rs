@@ -29,6 +29,7 @@ pub mod reasons {
     pub const REFUSED: &str = "TableRefused";
     pub const NOT_SERVED: &str = "RulesNotServed";
     pub const ROLLED_BACK: &str = "K3sSettingsRolledBack";
+    pub const SETTINGS_REFUSED: &str = "K3sSettingsRefused";
     pub const RESTARTING: &str = "K3sRestarting";
     pub const SETTINGS_WAIT: &str = "SettingsWaitForRestart";
     pub const NOTHING_WAITS: &str = "NothingWaits";

@@ -66,15 +66,33 @@ pub struct NodeK3s {
     /// Starts after the first.
     #[serde(default)]
     pub restarts: i64,
+    /// The snapshotter of its containers, and why it is this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshotter: Option<NodeSnapshotter>,
     /// How it last ended, in its own words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
-    /// Flags that were tried and taken back, because k3s did not become and stay ready with them.
+    /// Flags that were taken back because k3s did not become and stay ready with them, or that cannot work there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolled_back: Option<NodeRolledBack>,
 }
 
-/// k3s flags that were tried and taken back.
+/// A snapshotter and how it came to be this one.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeSnapshotter {
+    /// As in `--snapshotter`.
+    #[serde(default)]
+    pub name: String,
+    /// Who has asked for it, or why sandbar has chosen it.
+    #[serde(default)]
+    pub why: String,
+    /// What containers lack with it there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<String>,
+}
+
+/// k3s flags that were taken back, or not even tried.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeRolledBack {
@@ -83,7 +101,7 @@ pub struct NodeRolledBack {
     /// The flags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
-    /// k3s's own error.
+    /// k3s's own error, or what the kernel lacks.
     #[serde(default)]
     pub error: String,
 }

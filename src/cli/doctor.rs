@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 
 use crate::doctor;
 use crate::exit::{Exit, Outcome};
+use crate::supervisor::k3s_config::{ConfigFile, Places};
 
 /// Flags of `sandbar doctor`.
 #[derive(Debug, clap::Args)]
@@ -28,7 +29,7 @@ enum Format {
 
 /// Runs the verb.
 pub fn run(args: Args) -> Outcome {
-    let report = doctor::examine(!args.no_network);
+    let report = doctor::examine(!args.no_network, &Places::of(&[], &ConfigFile::load(&[])).data);
     let text = match args.output {
         Format::Json => format!("{}\n", serde_json::to_string_pretty(&report)?),
         Format::Text => doctor::render::text(&report, coloured()),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::output::{self, Colour, Format, Phases, paint};
 use super::wait::{self, Bound};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::rules::observed::Traced;
+use crate::rules::observed::{ObservedSnapshotter, Traced};
 use crate::supervisor::client::{self, ClientError, View};
 use crate::supervisor::paths::Paths;
 use crate::supervisor::status::Status;
@@ -163,7 +163,11 @@ fn details(status: &Status, colour: bool, lines: &mut Vec<String>) {
         say("restart pending:", &format!("{pending} (sandbar restart)"));
     }
     if let Some(back) = &k3s.rolled_back {
-        say("settings taken back:", &format!("generation {}: {}", back.generation, back.error));
+        let what = if back.tried { "settings taken back:" } else { "settings refused:" };
+        say(what, &format!("generation {}: {}", back.generation, back.error));
+    }
+    if let Some(ObservedSnapshotter { name, limit: Some(limit), .. }) = &k3s.snapshotter {
+        say("limit:", &format!("with the snapshotter {name}, {limit}"));
     }
     if let Some(error) = k3s.last_error.as_ref().filter(|_| k3s.rolled_back.is_none() && k3s.phase != "Ready")
     {
@@ -175,6 +179,9 @@ fn details(status: &Status, colour: bool, lines: &mut Vec<String>) {
             vec![format!("  {}", arg.arg), format!("({})", arg.source)]
         };
         lines.push(output::table(&k3s.arg_sources.iter().map(row).collect::<Vec<_>>()));
+    }
+    if let Some(ObservedSnapshotter { name, why, .. }) = &k3s.snapshotter {
+        lines.push(format!("snapshotter: {name}, {why}"));
     }
     if !status.remedies.is_empty() {
         lines.push("remedies:".to_owned());

@@ -68,8 +68,12 @@ fn what_is_wrong_is_said_with_what_helps() {
     document.k3s.args.clear();
     document.k3s.last_error = Some("boom".into());
     document.k3s.restart_pending = Some("generation 3: +--v=4".into());
-    document.k3s.rolled_back =
-        Some(RolledBack { generation: 2, args: vec!["--bad".into()], error: "not defined: -bad".into() });
+    document.k3s.rolled_back = Some(RolledBack {
+        generation: 2,
+        args: vec!["--bad".into()],
+        error: "not defined: -bad".into(),
+        tried: true,
+    });
     document.refused = Some(RefusedTable { generation: 4, reason: "too many rules".into() });
     document.controller.ready = false;
     document.controller.restarts = 1;
@@ -92,6 +96,24 @@ fn what_is_wrong_is_said_with_what_helps() {
 recent events:
   2025-01-01T00:00:00Z K3sRestarted: boom";
     assert_eq!(screen(&status(&document), false), expected);
+}
+
+#[test]
+fn a_snapshotter_is_said_with_why_and_what_it_lacks() {
+    let mut document = healthy();
+    let (name, why, limit) =
+        ("overlayfs".into(), "asked for by mine".into(), Some("no file can be removed".into()));
+    document.k3s.snapshotter = Some(ObservedSnapshotter { name, why, limit });
+    document.k3s.rolled_back =
+        Some(RolledBack { generation: 2, error: "vxlan: no".into(), ..Default::default() });
+    let screen = screen(&status(&document), false);
+    for line in [
+        "  settings refused: generation 2: vxlan: no",
+        "  limit: with the snapshotter overlayfs, no file can be removed",
+        "snapshotter: overlayfs, asked for by mine",
+    ] {
+        assert!(screen.lines().any(|said| said == line), "{screen}");
+    }
 }
 
 #[test]

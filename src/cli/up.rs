@@ -18,7 +18,7 @@ use crate::supervisor::{preflight, shutdown, status};
 
 /// Events during the start that the user should hear of although all is well in the end.
 const WORTH_A_WARNING: &[&str] =
-    &["K3sSettingsRolledBack", "LastGoodIgnored", "LastGoodNotSaved", "TableRefused"];
+    &["K3sSettingsRefused", "K3sSettingsRolledBack", "LastGoodIgnored", "LastGoodNotSaved", "TableRefused"];
 
 /// Flags of `sandbar up`.
 #[derive(Debug, clap::Args)]
@@ -75,10 +75,11 @@ impl Start {
     pub fn options(self, paths: &Paths, k3s_flags: Vec<String>) -> Result<Options, Failure> {
         let asked = self.asked(paths, k3s_flags)?;
         preflight::root()?;
-        doctor::preflight(match asked.mode {
+        let mode = match asked.mode {
             Mode::ControlPlane => doctor::Mode::ControlPlane,
             Mode::Node => doctor::Mode::Node,
-        })?;
+        };
+        doctor::preflight(mode, &Places::of(&asked.k3s_flags, &ConfigFile::load(&asked.k3s_flags)).data)?;
         let k3s = super::k3s::locate(self.k3s.as_deref(), self.k3s_version.as_deref())?;
         Ok(Options { k3s, ..asked })
     }

@@ -77,6 +77,29 @@ impl Netlink {
         self.change(Message::NewLink(here), NLM_F_CREATE | NLM_F_EXCL)
     }
 
+    /// Makes a link of one kind.
+    pub fn make_kind(&mut self, name: &str, kind: InfoKind, data: Option<InfoData>) -> io::Result<()> {
+        let mut message = named(name);
+        let info = std::iter::once(LinkInfo::Kind(kind)).chain(data.map(LinkInfo::Data)).collect();
+        message.attributes.push(LinkAttribute::LinkInfo(info));
+        self.change(Message::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Of what kind the link of that name is, if the kernel says so.
+    pub fn kind(&mut self, name: &str) -> io::Result<Option<InfoKind>> {
+        let Some(Message::NewLink(message)) = self.get(Message::GetLink(named(name)))? else {
+            return Ok(None);
+        };
+        let told = message.attributes.into_iter().filter_map(|attribute| match attribute {
+            LinkAttribute::LinkInfo(info) => Some(info),
+            _ => None,
+        });
+        Ok(told.flatten().find_map(|info| match info {
+            LinkInfo::Kind(kind) => Some(kind),
+            _ => None,
+        }))
+    }
+
     /// Takes a link up.
     pub fn up(&mut self, index: u32) -> io::Result<()> {
         let mut message = at(index);

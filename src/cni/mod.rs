@@ -12,6 +12,7 @@ pub mod egress;
 mod error;
 mod ipam;
 mod iptables;
+mod kinds;
 mod links;
 mod netlink;
 mod netns;
@@ -30,7 +31,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-pub use conflist::conflist;
+pub use conflist::{FILE, collect_all, conflist};
+pub use kinds::tried as kinds_of_links;
 
 use call::{Call, Verb};
 use config::{Config, NEWEST, VERSIONS, at_least};
@@ -53,6 +55,12 @@ type Answer = Result<Option<Value>, (CniError, String)>;
 /// Whether pods can have a way out of this node, and host ports; why not, if they cannot.
 pub fn way_out() -> Result<(), String> {
     iptables::Iptables::find().map(drop)
+}
+
+/// Removes links of these names; none of a name is fine.
+pub fn remove_links(names: &[&str]) -> io::Result<()> {
+    let mut kernel = netlink::Netlink::open()?;
+    names.iter().try_for_each(|name| kernel.remove(name))
 }
 
 /// The exit code, if the program was called by that name.

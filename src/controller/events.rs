@@ -52,8 +52,9 @@ pub fn refused(regarding: &Regarding, generation: i64, why: &str, node: &str, no
 /// The objects that an event of the supervisor is about: those that caused a rollback, else those that set anything
 /// about k3s, else the one of highest precedence.
 pub fn about(event: &SupervisorEvent, view: &View<'_>) -> Vec<String> {
-    let rolled_back = event.reason.contains("RolledBack") || event.reason.contains("Rollback");
-    let blamed = if rolled_back { findings::blamed(view) } else { Vec::new() };
+    let settings = ["RolledBack", "Rollback", "SettingsRefused"];
+    let taken_back = settings.iter().any(|what| event.reason.contains(what));
+    let blamed = if taken_back { findings::blamed(view) } else { Vec::new() };
     if !blamed.is_empty() {
         return blamed;
     }

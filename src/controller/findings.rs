@@ -87,8 +87,8 @@ fn outcome(name: &str, standing: &Standing, view: &View<'_>) -> (Finding, Findin
         say(Tri::False, reasons::NOT_SERVED, message)
     };
     if blamed(view).iter().any(|source| source == name) {
-        let message = rolled_back(&view.observed.k3s);
-        return (programmed, say(Tri::False, reasons::ROLLED_BACK, message));
+        let (reason, message) = taken_back(&view.observed.k3s);
+        return (programmed, say(Tri::False, reason, message));
     }
     if restarting(name, view) {
         let message = format!("k3s on {} is being started with the new settings", view.node);
@@ -97,13 +97,19 @@ fn outcome(name: &str, standing: &Standing, view: &View<'_>) -> (Finding, Findin
     both(programmed)
 }
 
-/// k3s's own error, and the flags that it ended with: those that it does not run with now.
-fn rolled_back(k3s: &K3sState) -> String {
-    let Some(back) = &k3s.rolled_back else { return String::new() };
+/// k3s's own error, or why it was not tried; and the flags that are meant: those that it does not run with now.
+fn taken_back(k3s: &K3sState) -> (&'static str, String) {
+    let Some(back) = &k3s.rolled_back else { return (reasons::ROLLED_BACK, String::new()) };
     let runs = |arg: &String| k3s.args.iter().any(|running| running.arg == *arg);
     let tried: Vec<&str> = back.args.iter().filter(|arg| !runs(arg)).map(String::as_str).collect();
     let tried = if tried.is_empty() { "its settings".to_owned() } else { format!("`{}`", tried.join(" ")) };
-    format!("k3s did not stay ready with {tried} and runs with the former settings again: {}", back.error)
+    if back.tried {
+        let what = format!("k3s did not stay ready with {tried} and runs with the former settings again");
+        (reasons::ROLLED_BACK, format!("{what}: {}", back.error))
+    } else {
+        let what = format!("{tried} cannot work here, and k3s goes on with the former settings");
+        (reasons::SETTINGS_REFUSED, format!("{what}: {}", back.error))
+    }
 }
 
 /// The rules of `name` that are in the table and that nothing serves here, with the reasons.
@@ -340,8 +346,12 @@ mod tests {
     fn a_rollback_is_told_to_the_object_that_set_the_flag_with_k3s_own_error() {
         let (document, mut observed) = (document(), running(&["server", "--flannel-backend=none"]));
         let args = vec!["--flannel-backend=none".into(), "--no-such-flag".into()];
-        observed.k3s.rolled_back =
-            Some(RolledBack { generation: 3, args, error: "flag provided but not defined".into() });
+        observed.k3s.rolled_back = Some(RolledBack {
+            generation: 3,
+            args,
+            error: "flag provided but not defined".into(),
+            tried: true,
+        });
         let view = view(&document, &observed);
         let all = findings("mine", &Standing::Selected, &view);
         assert_eq!((all[0].status, all[0].reason), (Tri::False, reasons::ROLLED_BACK));
@@ -353,6 +363,22 @@ mod tests {
         assert!(said("profile", &Standing::Selected, &view).contains(&"Ready=True/Programmed".to_owned()));
         let later = View { settings_generation: 4, ..view };
         assert!(said("mine", &Standing::Selected, &later).contains(&"Ready=True/Programmed".to_owned()));
+    }
+
+    #[test]
+    fn what_cannot_work_is_told_to_its_object_with_what_the_kernel_lacks() {
+        let (document, mut observed) = (document(), running(&["server", "--flannel-backend=none"]));
+        let args = vec!["--flannel-backend=none".into(), "--no-such-flag".into()];
+        observed.k3s.rolled_back =
+            Some(RolledBack { generation: 3, args, error: "vxlan: EOPNOTSUPP".into(), tried: false });
+        let view = view(&document, &observed);
+        let all = findings("mine", &Standing::Selected, &view);
+        assert_eq!((all[0].status, all[0].reason), (Tri::False, reasons::SETTINGS_REFUSED));
+        assert_eq!(
+            all[0].message,
+            "`--no-such-flag` cannot work here, and k3s goes on with the former settings: vxlan: EOPNOTSUPP"
+        );
+        assert!(said("profile", &Standing::Selected, &view).contains(&"Ready=True/Programmed".to_owned()));
     }
 
     #[test]

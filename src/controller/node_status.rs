@@ -1,6 +1,6 @@
 //! One node's entry in the status of a SandboxConfig, from what the supervisor reports. Pure.
 
-use crate::api::status::{NodeInterceptor, NodeK3s, NodeRolledBack, NodeStatus};
+use crate::api::status::{NodeInterceptor, NodeK3s, NodeRolledBack, NodeSnapshotter, NodeStatus};
 use crate::rules::observed::{K3sState, Observed, ObservedDocument, Scalar};
 
 /// Counters, read at one moment.
@@ -60,6 +60,11 @@ fn k3s(state: &K3sState) -> NodeK3s {
         version: state.version.clone(),
         args: state.args.iter().map(|arg| arg.arg.clone()).collect(),
         restarts: signed(state.restarts),
+        snapshotter: state.snapshotter.as_ref().map(|chosen| NodeSnapshotter {
+            name: chosen.name.clone(),
+            why: chosen.why.clone(),
+            limit: chosen.limit.clone(),
+        }),
         last_error: state.last_error.clone(),
         rolled_back: state.rolled_back.as_ref().map(|back| NodeRolledBack {
             generation: signed(back.generation),

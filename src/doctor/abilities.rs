@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::node::NodeAbilities;
 use crate::sys::probe::{self, Attempt, InterceptStep, Refusal};
 use crate::sys::shared;
 
@@ -51,8 +52,9 @@ pub struct Abilities {
     pub mount_in_user_namespace: Tried,
     /// A directory bound over one in /proc.
     pub bind_over_proc: Tried,
-    /// An overlay where k3s keeps its data.
-    pub overlay: Tried,
+    /// What k3s's settings for a node take.
+    #[serde(flatten)]
+    pub node: NodeAbilities,
     /// A session keyring, as runc joins one.
     pub session_keyring: Tried,
     /// Raw sockets, as iptables and ping use them.
@@ -116,8 +118,8 @@ pub fn loopback() -> Tried {
     connect().err().map(|error| error.to_string())
 }
 
-/// Tries everything. Call it before starting threads: it forks.
-pub fn try_all() -> Abilities {
+/// Tries everything; `data` is k3s's data directory. Call it before starting threads: it forks.
+pub fn try_all(data: &Path) -> Abilities {
     let tried = |attempt: Attempt| attempt.err().map(|refusal| refusal.to_string());
     let namespace = |flags| tried(probe::unshare(flags));
     let scratch = scratch();
@@ -140,7 +142,7 @@ pub fn try_all() -> Abilities {
         bind_over_proc: on_scratch(scratch, |scratch| {
             probe::bind(&scratch.c("lower")?, c"/proc/sys/vm", c"/proc/sys/vm/witness")
         }),
-        overlay: on_scratch(scratch, Scratch::overlay),
+        node: NodeAbilities::try_in(data),
         session_keyring: tried(probe::session_keyring()),
         raw_socket: tried(probe::raw_socket()),
         loopback: loopback(),
@@ -163,8 +165,8 @@ fn device(path: &str) -> Tried {
     open.err().map(|error| error.to_string())
 }
 
-/// A directory with a filled `lower` and empty `upper`, `work` and `target`, where k3s would keep its data if we may write
-/// there; removed at the end.
+/// A directory with a filled `lower` and an empty `target`, where k3s would keep its data if we may write there; removed at
+/// the end.
 struct Scratch {
     dir: std::path::PathBuf,
 }
@@ -180,7 +182,7 @@ fn scratch() -> io::Result<Scratch> {
         }
     }
     let scratch = result?;
-    for name in ["lower", "upper", "work", "target"] {
+    for name in ["lower", "target"] {
         fs::create_dir(scratch.dir.join(name))?;
     }
     fs::write(scratch.dir.join("lower/witness"), "")?;
@@ -198,13 +200,6 @@ impl Scratch {
     fn c(&self, name: &str) -> Result<CString, Refusal> {
         let path = self.dir.join(name);
         CString::new(path.as_os_str().as_bytes()).map_err(|_| Refusal::Errno(libc::EINVAL))
-    }
-
-    fn overlay(&self) -> Attempt {
-        let at = |name| self.dir.join(name).display().to_string();
-        let options = format!("lowerdir={},upperdir={},workdir={}", at("lower"), at("upper"), at("work"));
-        let options = CString::new(options).map_err(|_| Refusal::Errno(libc::EINVAL))?;
-        probe::overlay(&options, &self.c("target")?, &self.c("target/witness")?)
     }
 }
 

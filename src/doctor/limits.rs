@@ -78,14 +78,12 @@ impl Limits {
 
 /// Tries all three. Call it before starting threads: it forks. It takes about half a second.
 pub fn try_all(cgroups: &Cgroups) -> Limits {
-    let controllers: [(&'static str, fn(&Group) -> Seen); 3] =
-        [("memory", memory), ("cpu", cpu), ("pids", pids)];
-    let limit = |(controller, attempt): (&'static str, fn(&Group) -> Seen)| {
+    let limit = |controller, attempt: fn(&Group) -> Seen| {
         let seen = Group::new(cgroups, controller).and_then(|group| attempt(&group));
         let (binding, detail) = seen.unwrap_or_else(|why| (Binding::Unknown, why));
         Limit { controller, binding, detail }
     };
-    Limits(controllers.map(limit).into())
+    Limits(vec![limit("memory", memory), limit("cpu", cpu), limit("pids", pids)])
 }
 
 /// What came of it, or why it could not be tried.

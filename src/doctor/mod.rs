@@ -13,8 +13,10 @@ pub mod files;
 #[cfg(test)]
 mod fixtures;
 pub mod kind;
+mod layers;
 pub mod limits;
 pub mod needs;
+pub mod node;
 pub mod parse;
 pub mod profile;
 pub mod raw;
@@ -26,7 +28,10 @@ pub mod variables;
 
 pub use environment::Environment;
 pub use kind::{Generation, SandboxKind};
+pub use node::NodeAbilities;
 pub use report::{Findings, Mode, Report};
+
+use std::path::Path;
 
 use crate::exit::{Exit, Failure};
 
@@ -35,10 +40,10 @@ pub fn environment() -> Environment {
     Environment::read()
 }
 
-/// The whole examination. Call it before starting threads: it forks.
-pub fn examine(network: bool) -> Report {
+/// The whole examination; `data` is k3s's data directory. Call it before starting threads: it forks.
+pub fn examine(network: bool, data: &Path) -> Report {
     let environment = Environment::read();
-    let abilities = abilities::try_all();
+    let abilities = abilities::try_all(data);
     let limits = limits::try_all(&environment.cgroups);
     let files = files::look(&environment.cgroups, &profile::Profile::here());
     let (egress, tools, docker) = std::thread::scope(|scope| {
@@ -52,8 +57,9 @@ pub fn examine(network: bool) -> Report {
     Report::new(Findings { environment, abilities, limits, egress, tools, docker, files })
 }
 
-/// Whether `mode` can work here; for `up`, which asks before it starts anything. Call it before starting threads.
-pub fn preflight(mode: Mode) -> Result<(), Failure> {
+/// Whether `mode` can work here; for `up`, which asks before it starts anything. `data` is k3s's data directory. Call it
+/// before starting threads.
+pub fn preflight(mode: Mode, data: &Path) -> Result<(), Failure> {
     let checks = match mode {
         Mode::ControlPlane => {
             let tried = abilities::Abilities {
@@ -68,7 +74,7 @@ pub fn preflight(mode: Mode) -> Result<(), Failure> {
         Mode::Node => {
             let environment = Environment::read();
             let files = files::look(&environment.cgroups, &profile::Profile::here());
-            let abilities = abilities::try_all();
+            let abilities = abilities::try_all(data);
             // They block nothing; the supervisor tries them itself.
             let limits = limits::Limits::default();
             let (tools, docker) = (Vec::new(), docker::Docker::default());

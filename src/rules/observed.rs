@@ -157,11 +157,13 @@ pub struct K3sState {
     pub started_at: Option<String>,
     /// What the node says that it lacks, while the API server is ready already.
     pub waiting_for: Option<String>,
+    /// The snapshotter of its containers; nothing without a node, or where it is left to k3s.
+    pub snapshotter: Option<ObservedSnapshotter>,
     /// How it last ended, with its own error.
     pub last_error: Option<String>,
     /// Settings that wait for `sandbar restart` (restartPolicy Manual).
     pub restart_pending: Option<String>,
-    /// Settings that were taken back because k3s did not become and stay ready with them.
+    /// Settings that were taken back because k3s did not become and stay ready with them, or that cannot work here.
     pub rolled_back: Option<RolledBack>,
 }
 
@@ -173,16 +175,30 @@ pub struct K3sArg {
     pub source: String,
 }
 
-/// Settings that were tried and taken back.
+/// A snapshotter and how it came to be this one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedSnapshotter {
+    /// As in `--snapshotter`.
+    pub name: String,
+    /// Who has asked for it, or why sandbar has chosen it.
+    pub why: String,
+    /// What containers lack with it here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<String>,
+}
+
+/// Settings that were taken back, or not even tried.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RolledBack {
     /// Generation that brought them.
     pub generation: u64,
-    /// The flags tried.
+    /// The flags.
     pub args: Vec<String>,
-    /// k3s's own error.
+    /// k3s's own error; what the kernel lacks, if k3s was not even started with them.
     pub error: String,
+    /// Whether it was.
+    pub tried: bool,
 }
 
 /// Who runs under the interceptor.

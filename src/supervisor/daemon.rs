@@ -15,6 +15,7 @@ use super::control::{Options, Running};
 use super::controller_keeper::ControllerKeeper;
 use super::controller_process::Handover;
 use super::files;
+use super::fitness;
 use super::flags::Mode;
 use super::initial::{self, Initial};
 use super::k3s_config::{ConfigFile, Places};
@@ -30,10 +31,11 @@ use super::probe::Prober;
 use super::remedies::Remedies;
 use super::server::{self, Service};
 use super::shutdown;
+use super::sources;
 use super::state::Reporter;
 use super::supervise::{Event, Supervisor};
 use crate::api::profiles::Environment;
-use crate::doctor::{self, limits};
+use crate::doctor::{self, NodeAbilities, limits};
 use crate::exit::{Exit, Failure};
 use crate::intercept::{Backend, Interceptor, StartError};
 use crate::mounts::{self, Mounts, namespace};
@@ -142,10 +144,15 @@ fn boot(
         Mode::Node => remedies.private_mounts(),
         Mode::ControlPlane => namespace::enter().map_err(|error| error.to_string()),
     };
+    // Before the tracer collects children, and where k3s will have its mounts.
+    let kernel = match options.mode {
+        Mode::Node => NodeAbilities::try_in(&places.data),
+        Mode::ControlPlane => NodeAbilities::default(),
+    };
     let mounts = Mounts::new(paths.run.clone(), namespace);
     let traced = |interception| means::traced(interception, options.mode, mounts.usable());
     let tables = first_generation(&initial.document)?;
-    let lifecycle = lifecycle(&options, &initial, traced)?;
+    let (lifecycle, unfit) = lifecycle(&options, &initial, &kernel, traced)?;
     let first = lifecycle.current().traced;
     let commands_traced = Arc::new(AtomicBool::new(first != Traced::Nothing));
     let observed = Observed::open(&tables.observed, true)?;
@@ -201,7 +208,7 @@ fn boot(
     let mut reporter =
         Reporter::new(document, observed, observed_bell.clone(), open(&paths.audit(), AUDIT_BYTES)?);
     reporter.note("SupervisorStarted", format!("with {}", initial.origin));
-    if let Some(why) = &initial.ignored {
+    for why in initial.ignored.iter().chain(&unfit) {
         reporter.event("LastGoodIgnored", why.clone());
     }
     let handover = Handover {
@@ -232,6 +239,7 @@ fn boot(
         lifecycle,
         prober,
         in_force: DesiredDocument::default(),
+        kernel,
         seen: 0,
         k3s: None,
         k3s_runs: 0,
@@ -244,20 +252,36 @@ fn boot(
     })
 }
 
+/// With it, why it does not begin with the settings that were saved, if it does not.
 fn lifecycle(
     options: &Options,
     initial: &Initial,
+    kernel: &NodeAbilities,
     traced: impl Fn(Interception) -> Traced,
-) -> Result<Lifecycle, Failure> {
+) -> Result<(Lifecycle, Option<String>), Failure> {
     let plan = |generation, settings: &K3sSettings, interception| -> Result<Plan, super::flags::FlagError> {
         let file = ConfigFile::load(&options.k3s_flags);
-        let args = super::flags::build(settings, &options.k3s_flags, options.mode, &file)?;
+        let args = super::flags::build(settings, &options.k3s_flags, options.mode, &file, kernel)?;
         Ok(Plan { generation, settings: settings.clone(), args, traced: traced(interception) })
     };
-    let first = plan(1, &initial.document.k3s, initial.document.interception)
-        .map_err(|error| Failure::new(Exit::Failed, error.to_string()).hint("sandbar up --safe"))?;
-    // Saved settings that do not go with today's flags are no way back.
+    let failed = |error: super::flags::FlagError| {
+        Failure::new(Exit::Failed, error.to_string()).hint("sandbar up --safe")
+    };
+    let unfit = |plan: &Plan| fitness::refusal(&plan.args, options.mode, kernel);
+    let mut first = plan(1, &initial.document.k3s, initial.document.interception).map_err(failed)?;
+    let mut ignored = None;
+    if let Some(why) = unfit(&first) {
+        if !options.files.is_empty() {
+            let hint = "sandbar doctor says what can work here";
+            return Err(Failure::new(Exit::Unsupported, why).hint(hint));
+        }
+        // Saved where it could: a changed kernel must not lock anybody out. The cluster's own table gets the reason.
+        first = plan(1, &sources::builtin()?.k3s, initial.document.interception).map_err(failed)?;
+        ignored = Some(format!("starting with the built-in profile's k3s settings: {why}"));
+    }
+    // Saved settings that do not go with today's flags, or today's kernel, are no way back.
     let proven = initial.proven.as_ref().and_then(|settings| plan(0, settings, initial.proven_by).ok());
+    let proven = proven.filter(|plan| unfit(plan).is_none());
     let refused = initial.refused.as_ref().map(|saved| {
         let arg = |arg: &String| K3sArg { arg: arg.clone(), source: String::new() };
         let args = saved.args.iter().map(arg).collect();
@@ -267,9 +291,9 @@ fn lifecycle(
             args,
             traced: saved.traced,
         };
-        Refused { plan, error: saved.error.clone() }
+        Refused { plan, error: saved.error.clone(), tried: true }
     });
-    Ok(Lifecycle::new(Timing::default(), first, proven, refused))
+    Ok((Lifecycle::new(Timing::default(), first, proven, refused), ignored))
 }
 
 /// The threads that turn signals and the desired bell into events.

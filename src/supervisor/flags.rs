@@ -5,6 +5,7 @@
 
 use super::k3s_config::ConfigFile;
 use super::remedies::PAUSE_IMAGE;
+use crate::doctor::NodeAbilities;
 use crate::k3s::args::{Flag, NotAFlag, given, merge, name, overridden, split};
 use crate::rules::model::{K3sSettings, Sourced};
 use crate::rules::observed::K3sArg;
@@ -59,15 +60,16 @@ pub enum FlagError {
 const FLANNEL_BACKENDS: &[&str] = &["none", "host-gw", "vxlan", "wireguard-native"];
 const SNAPSHOTTERS: &[&str] = &["auto", "native", "fuse-overlayfs", "overlayfs"];
 
-/// The arguments of `k3s`, `server` included.
+/// The arguments of `k3s`, `server` included; `kernel` decides what is left to sandbar.
 pub fn build(
     settings: &K3sSettings,
     user: &[String],
     mode: Mode,
     file: &ConfigFile,
+    kernel: &NodeAbilities,
 ) -> Result<Vec<K3sArg>, FlagError> {
     let user = split(user, COMMAND_LINE)?;
-    let configured = configured(settings)?;
+    let configured = configured(settings, mode, kernel)?;
     if let Some(flag) =
         configured.iter().chain(&user).find(|flag| mode == Mode::Node && flag.name == "disable-agent")
     {
@@ -125,13 +127,18 @@ fn ours(words: &[&str]) -> Vec<Flag> {
 }
 
 /// The flags that SandboxConfigs ask for.
-fn configured(settings: &K3sSettings) -> Result<Vec<Flag>, FlagError> {
+fn configured(settings: &K3sSettings, mode: Mode, kernel: &NodeAbilities) -> Result<Vec<Flag>, FlagError> {
     let mut flags = Vec::new();
     if let Some(backend) = &settings.flannel_backend {
         flags.push(chosen("flannelBackend", "--flannel-backend", backend, FLANNEL_BACKENDS)?);
     }
-    // `auto` leaves the choice to sandbar, which has none to make where nothing runs in containers.
-    if let Some(snapshotter) = settings.snapshotter.as_ref().filter(|chosen| chosen.value != "auto") {
+    let snapshotter = settings.snapshotter.as_ref().and_then(|set| match (set.value.as_str(), mode) {
+        // The choice is sandbar's, and there is none to make where nothing runs in containers.
+        ("auto", Mode::ControlPlane) => None,
+        ("auto", Mode::Node) => Some(Sourced { value: kernel.snapshotter().name.to_owned(), ..set.clone() }),
+        _ => Some(set.clone()),
+    });
+    if let Some(snapshotter) = &snapshotter {
         flags.push(chosen("snapshotter", "--snapshotter", snapshotter, SNAPSHOTTERS)?);
     }
     let (extra, _) = merge(&settings.extra_args)?;

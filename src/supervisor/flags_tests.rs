@@ -20,6 +20,26 @@ fn settings(backend: Option<&str>, snapshotter: Option<&str>, extra: &str) -> K3
     }
 }
 
+fn everything() -> NodeAbilities {
+    NodeAbilities::default()
+}
+
+#[test]
+fn auto_becomes_the_snapshotter_that_works_on_a_node_alone() {
+    let auto = settings(None, Some("auto"), "");
+    let built = |mode, kernel: &NodeAbilities| {
+        plain(&build(&auto, &[], mode, &ConfigFile::default(), kernel).unwrap()).join(" ")
+    };
+    let nothing = NodeAbilities {
+        overlay_removal: Some("no".into()),
+        fuse_overlayfs: Some("no".into()),
+        ..everything()
+    };
+    assert!(built(Mode::Node, &everything()).ends_with(" --snapshotter=overlayfs"));
+    assert!(built(Mode::Node, &nothing).ends_with(" --snapshotter=native"));
+    assert!(!built(Mode::ControlPlane, &everything()).contains("snapshotter"));
+}
+
 #[test]
 fn precedence_is_user_then_sandbox_config_then_file_then_default() {
     let table = [
@@ -45,7 +65,9 @@ fn precedence_is_user_then_sandbox_config_then_file_then_default() {
         ),
     ];
     for (settings, user, file, expected) in table {
-        let args = build(&settings, &words(user), Mode::ControlPlane, &ConfigFile::parse(file)).unwrap();
+        let args =
+            build(&settings, &words(user), Mode::ControlPlane, &ConfigFile::parse(file), &everything())
+                .unwrap();
         let base =
             if user.contains("disable-agent") { BASE.replace(" --disable-agent", "") } else { BASE.into() };
         assert_eq!(plain(&args), words(&format!("{base} {expected}")), "user {user:?}, file {file:?}");
@@ -55,8 +77,13 @@ fn precedence_is_user_then_sandbox_config_then_file_then_default() {
 #[test]
 fn every_argument_says_where_it_came_from() {
     let user = words("--debug");
-    let args =
-        build(&settings(Some("host-gw"), None, "--v 4"), &user, Mode::ControlPlane, &ConfigFile::default());
+    let args = build(
+        &settings(Some("host-gw"), None, "--v 4"),
+        &user,
+        Mode::ControlPlane,
+        &ConfigFile::default(),
+        &everything(),
+    );
     let args = args.unwrap();
     let source = |wanted: &str| args.iter().find(|arg| arg.arg == wanted).map(|arg| arg.source.as_str());
     assert_eq!(source("server"), Some(SANDBAR));
@@ -68,7 +95,7 @@ fn every_argument_says_where_it_came_from() {
 #[test]
 fn combinations_that_cannot_work_are_refused_with_who_asked_for_them() {
     let refused = |settings: K3sSettings, user: &str, mode| {
-        build(&settings, &words(user), mode, &ConfigFile::default()).unwrap_err().to_string()
+        build(&settings, &words(user), mode, &ConfigFile::default(), &everything()).unwrap_err().to_string()
     };
     let cases = [
         (

@@ -89,6 +89,8 @@ pub enum Input {
     Begin,
     /// A table brought these settings.
     Desired { plan: Plan, manual: bool },
+    /// A table brought settings that cannot work here.
+    Impossible { plan: Plan, why: String },
     /// The readiness of the running k3s changed.
     Ready(bool),
     /// k3s ended (or could not be started), with its own error.
@@ -121,12 +123,13 @@ pub enum Output {
     Stopped,
 }
 
-/// Settings that were tried and taken back.
+/// Settings that were tried and taken back, or that cannot work and were not tried.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub struct Refused {
     pub plan: Plan,
     pub error: String,
+    pub tried: bool,
 }
 
 /// The state machine. Time is a duration since any fixed moment.
@@ -182,6 +185,7 @@ impl Lifecycle {
         match input {
             Input::Begin => self.launch(now, self.current.clone(), &mut out),
             Input::Desired { plan, manual } => self.desired(now, plan, manual, &mut out),
+            Input::Impossible { plan, why } => self.impossible(plan, why, &mut out),
             Input::Ready(ready) => self.ready(now, ready),
             Input::Exited { error } => self.exited(now, error, &mut out),
             Input::Restart => self.restart(now, &mut out),
@@ -223,6 +227,18 @@ impl Lifecycle {
             out.push(Output::Report { reason: "K3sSettingsChanged", message });
             self.switch(now, plan, out);
         }
+    }
+
+    /// What runs, or is being started, goes on.
+    fn impossible(&mut self, plan: Plan, why: String, out: &mut Vec<Output>) {
+        self.pending = None;
+        let told = self.refused.as_ref().is_some_and(|refused| !refused.tried && refused.error == why);
+        if !told {
+            let message =
+                format!("the k3s settings of generation {} cannot work here: {why}", plan.generation);
+            out.push(Output::Report { reason: "K3sSettingsRefused", message });
+        }
+        self.refused = Some(Refused { plan, error: why, tried: false });
     }
 
     fn switch(&mut self, now: Duration, plan: Plan, out: &mut Vec<Output>) {
@@ -302,7 +318,7 @@ impl Lifecycle {
             format!("the k3s settings of generation {} were taken back: {error}", self.current.generation);
         out.push(Output::Report { reason: "K3sSettingsRolledBack", message });
         self.last_error = Some(error.clone());
-        self.refused = Some(Refused { plan: self.current.clone(), error });
+        self.refused = Some(Refused { plan: self.current.clone(), error, tried: true });
     }
 
     fn restart(&mut self, now: Duration, out: &mut Vec<Output>) {

@@ -209,3 +209,16 @@ fn the_newest_of_several_changes_is_what_k3s_comes_back_with() {
     life.handle(at(41), desired(plan(3, "--three")));
     assert_eq!(reasons(&life.handle(at(42), exited(""))), ["--three"]);
 }
+
+#[test]
+fn what_cannot_work_is_refused_once_and_k3s_goes_on() {
+    let mut life = settled();
+    let impossible = |generation| Input::Impossible { plan: plan(generation, "--two"), why: "EINVAL".into() };
+    assert_eq!(reasons(&life.handle(at(40), impossible(2))), ["K3sSettingsRefused"]);
+    assert!(life.handle(at(41), impossible(3)).is_empty(), "it is told once");
+    assert_eq!((life.phase(), life.current()), (Phase::Ready, &plan(1, "--one")));
+    let refused = life.refused().unwrap();
+    assert_eq!((refused.plan.generation, refused.tried, refused.error.as_str()), (3, false, "EINVAL"));
+    life.handle(at(42), desired(plan(4, "--one")));
+    assert_eq!(life.refused(), None);
+}

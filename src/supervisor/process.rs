@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -102,12 +103,23 @@ fn positive(pid: u32) -> Option<Pid> {
 
 /// Runs a command untraced to its end and returns what it wrote to stdout; `None` if it fails or takes too long.
 pub fn output(interceptor: &Interceptor, argv: &[OsString], patience: Duration) -> Option<String> {
+    answer(interceptor, argv, Vec::new(), None, patience)
+}
+
+/// The same with further variables and something on stdin.
+pub fn answer(
+    interceptor: &Interceptor,
+    argv: &[OsString],
+    environment: Vec<(OsString, OsString)>,
+    input: Option<OwnedFd>,
+    patience: Duration,
+) -> Option<String> {
     let (mut reader, writer) = io::pipe().ok()?;
     let launch = Launch {
         argv: argv.to_vec(),
-        env: std::env::vars_os().collect(),
+        env: std::env::vars_os().chain(environment).collect(),
         cwd: None,
-        stdio: [None, Some(writer.into()), None],
+        stdio: [input, Some(writer.into()), None],
         inherit: Vec::new(),
         session: crate::intercept::Session::New,
         traced: false,

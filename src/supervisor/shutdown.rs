@@ -65,7 +65,8 @@ fn is_dying(stat: &str) -> bool {
     zombie && threads.is_some_and(|threads| threads > 1)
 }
 
-fn kill_until_gone(find: impl Fn() -> HashSet<u32>) -> usize {
+/// Kills all that is found until nothing is; returns how many that were.
+pub fn kill_until_gone(find: impl Fn() -> HashSet<u32>) -> usize {
     let mut killed = HashSet::new();
     // New ones may be forked while we look; a process in an uninterruptible wait is not worth waiting for.
     for _ in 0..100 {

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::rules::observed::{
-    K3sArg, Observed, ObservedDocument, ObservedLimit, ObservedRemedy, ObservedRule, RefusedTable,
-    RolledBack, Scalar, SupervisorEvent, Traced,
+    K3sArg, Observed, ObservedDocument, ObservedLimit, ObservedRemedy, ObservedRule, ObservedSnapshotter,
+    RefusedTable, RolledBack, Scalar, SupervisorEvent, Traced,
 };
 use crate::rules::table::TableError;
 
@@ -60,6 +60,8 @@ pub struct K3s {
     pub arg_sources: Vec<K3sArg>,
     pub restarts: u64,
     pub started_at: Option<String>,
+    /// The snapshotter and why it is this one.
+    pub snapshotter: Option<ObservedSnapshotter>,
     pub last_error: Option<String>,
     pub restart_pending: Option<String>,
     pub rolled_back: Option<RolledBack>,
@@ -190,6 +192,7 @@ impl Status {
                 arg_sources: k3s.args,
                 restarts: k3s.restarts,
                 started_at: k3s.started_at,
+                snapshotter: k3s.snapshotter,
                 last_error: k3s.last_error,
                 restart_pending: k3s.restart_pending,
                 rolled_back: k3s.rolled_back,

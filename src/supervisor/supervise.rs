@@ -16,6 +16,7 @@ use super::clock;
 use super::control::Options;
 use super::controller_keeper::ControllerKeeper;
 use super::controller_process::News;
+use super::fitness;
 use super::flags::Mode;
 use super::k3s_config::{self, ConfigFile, Places};
 use super::k3s_process;
@@ -23,6 +24,7 @@ use super::last_good::{Saved, SavedRefusal};
 use super::lifecycle::{Input, Lifecycle, Output, Phase, Plan};
 use super::means;
 use super::paths::Paths;
+use super::pods;
 use super::probe::{Change, Level, Prober, Target};
 use super::process::{self, End, Running, SharedLog};
 use super::remedies::Remedies;
@@ -30,6 +32,7 @@ use super::server::Order;
 use super::shutdown;
 use super::state::Reporter;
 use super::status;
+use crate::doctor::NodeAbilities;
 use crate::intercept::Interceptor;
 use crate::mounts::Mounts;
 use crate::rules::model::DesiredDocument;
@@ -77,6 +80,8 @@ pub struct Supervisor {
     pub k3s_log: SharedLog,
     /// The table in force.
     pub in_force: DesiredDocument,
+    /// What settings of a node can count on.
+    pub kernel: NodeAbilities,
     /// Generation last taken or refused.
     pub seen: u64,
     /// Started with `--safe`, and not restarted since: what the cluster asks for is held back.
@@ -236,6 +241,16 @@ impl Supervisor {
         let ended = move |end| drop(events.send(Event::K3s { run, end }));
         self.switch_means(plan);
         self.remedies.configure(&self.in_force);
+        if let Some(old) = self.remedies.rewires(plan) {
+            let (reason, message) = match pods::rewire(&self.interceptor, old, self.remedies.own()) {
+                Ok(ended) => (
+                    "PodsRewired",
+                    format!("another pod network: {ended} processes of pods ended, to be made anew"),
+                ),
+                Err(why) => ("PodNetworkClearFailed", why),
+            };
+            self.reporter.event(reason, message);
+        }
         self.remedies.before_k3s(plan);
         let launch = k3s_process::launch(&self.options.k3s, plan, &self.paths.bin(), &self.paths.run);
         let started = process::start(&self.interceptor, "k3s", launch, &self.k3s_log, run, ended);
@@ -294,13 +309,15 @@ impl Supervisor {
             interception: means::proven(proven, self.in_force.interception, |one| self.traced_under(one)),
             ..self.in_force.clone()
         };
-        let rolled_back = self.lifecycle.refused().map(|refused| SavedRefusal {
-            generation: refused.plan.generation,
-            args: flags_of(&refused.plan),
-            settings: refused.plan.settings.clone(),
-            traced: refused.plan.traced,
-            error: refused.error.clone(),
-        });
+        // What cannot work is found out anew at each start.
+        let rolled_back =
+            self.lifecycle.refused().filter(|refused| refused.tried).map(|refused| SavedRefusal {
+                generation: refused.plan.generation,
+                args: flags_of(&refused.plan),
+                settings: refused.plan.settings.clone(),
+                traced: refused.plan.traced,
+                error: refused.error.clone(),
+            });
         if let Err(error) = Saved::new(document, rolled_back).save(&self.paths.last_good()) {
             self.reporter.event("LastGoodNotSaved", error.to_string());
         }
@@ -321,7 +338,10 @@ impl Supervisor {
             generation: refused.plan.generation,
             args: flags_of(&refused.plan),
             error: refused.error.clone(),
+            tried: refused.tried,
         });
+        let plan = lifecycle.current();
+        k3s.snapshotter = fitness::snapshotter(&plan.args, &plan.settings, self.options.mode, &self.kernel);
         document.controller = self.controller.state();
         document.remedies = means::effective(self.remedies.report(), &document.interceptor);
         if let Err(error) = self.reporter.publish() {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::fitness;
 use super::flags;
 use super::k3s_config::ConfigFile;
 use super::lifecycle::{Input, Plan};
@@ -42,7 +43,8 @@ impl Supervisor {
         }
         let (generation, document) = self.reader.read().map_err(|error| error.to_string())?;
         let user = &self.options.k3s_flags;
-        let args = flags::build(&document.k3s, user, self.options.mode, &ConfigFile::load(user));
+        let args =
+            flags::build(&document.k3s, user, self.options.mode, &ConfigFile::load(user), &self.kernel);
         let args = args.map_err(|error| error.to_string())?;
         let traced = self.traced_under(document.interception);
         let plan = Plan { generation, settings: document.k3s.clone(), args, traced };
@@ -58,7 +60,10 @@ impl Supervisor {
         self.reporter.observed().set(Scalar::Applied, generation);
         self.reporter.note("TableApplied", format!("generation {generation}: {}", summary(&self.in_force)));
         let manual = self.in_force.k3s.restart_policy == RestartPolicy::Manual;
-        self.feed(Input::Desired { plan, manual });
+        self.feed(match fitness::refusal(&plan.args, self.options.mode, &self.kernel) {
+            Some(why) => Input::Impossible { plan, why },
+            None => Input::Desired { plan, manual },
+        });
         if changed {
             self.save();
         }

@@ -151,22 +151,6 @@ pub fn bind(source: &CStr, target: &CStr, witness: &CStr) -> Attempt {
     }
 }
 
-/// In a private mount namespace: mounts an overlay with `options` on `target`, and looks whether `witness`, which lies in
-/// the lower layer, can be seen. The exit code alone does not tell.
-pub fn overlay(options: &CStr, target: &CStr, witness: &CStr) -> Attempt {
-    // SAFETY: as above.
-    unsafe {
-        in_child(|| {
-            enter_and(libc::CLONE_NEWNS, || {
-                match mount(Some(c"overlay"), target, Some(c"overlay"), 0, Some(options)) {
-                    0 => seen(witness),
-                    error => error,
-                }
-            })
-        })
-    }
-}
-
 /// Enters new namespaces, keeps mounts from propagating out, goes on with `then`. Async-signal-safe if `then` is.
 fn enter_and(flags: i32, then: impl FnOnce() -> i32) -> i32 {
     // SAFETY: a system call without pointers.

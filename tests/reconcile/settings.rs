@@ -51,6 +51,7 @@ fn a_rollback_is_told_with_k3s_own_error_and_as_one_event_over_restarts_of_the_c
             generation,
             args: vec!["server".into(), "--no-such-flag".into()],
             error: error.into(),
+            tried: true,
         });
         state.events = vec![SupervisorEvent {
             sequence: 1,

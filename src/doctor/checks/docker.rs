@@ -44,7 +44,7 @@ fn a_daemon_here(abilities: &Abilities) -> String {
     ];
     let lacks: Vec<_> =
         needs.iter().filter_map(|(what, tried)| Some(format!("{what} ({})", tried.as_ref()?))).collect();
-    let driver = match &abilities.overlay {
+    let driver = match &abilities.node.overlay {
         None => "overlay2".to_owned(),
         Some(why) => format!("vfs, for no overlay can be mounted ({why})"),
     };

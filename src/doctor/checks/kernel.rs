@@ -1,7 +1,8 @@
 //! What the kernel lets us do: interception, namespaces, mounts.
 
-use super::{needed, tried};
+use super::{Tried, needed, tried};
 use crate::doctor::abilities::Abilities;
+use crate::doctor::node::NodeAbilities;
 use crate::doctor::report::{Check, Findings, Mode};
 
 /// What the interceptor needs.
@@ -69,9 +70,6 @@ pub fn namespaces(found: &Findings) -> Vec<Check> {
         tried("bind-over-proc", "binding a directory over one in /proc", &abilities.bind_over_proc, |what| {
             Check::warning("bind-over-proc", what).remedy("such files are served by interception alone")
         }),
-        tried("overlayfs", "overlayfs where k3s keeps its data", &abilities.overlay, |what| {
-            Check::warning("overlayfs", what).remedy("k3s flag --snapshotter=native")
-        }),
         tried(
             "proc-root-inode",
             "the root of /proc has inode 1, which runc insists on",
@@ -82,6 +80,27 @@ pub fn namespaces(found: &Findings) -> Vec<Check> {
             },
         ),
     ]);
+    checks.extend(snapshotters(&abilities.node));
+    checks
+}
+
+/// What containers' roots can be made of, and which of it sandbar takes.
+fn snapshotters(node: &NodeAbilities) -> Vec<Check> {
+    let choice = node.snapshotter();
+    let instead = format!("`snapshotter: auto` takes {}", choice.name);
+    let overlay = node.overlay.as_ref().or(node.overlay_removal.as_ref()).cloned();
+    let lacks = |name: &str, what: &str, result: &Tried| {
+        tried(name, what, result, |what| Check::warning(name, what).remedy(instead.clone()))
+    };
+    let mut checks = vec![lacks("overlayfs", "overlayfs where k3s keeps its data", &overlay)];
+    checks.push(match &node.fuse_overlayfs {
+        // It is for kernels that lack the real one.
+        Some(why) if overlay.is_none() => {
+            Check::good("fuse-overlayfs", format!("fuse-overlayfs: {why}; overlayfs works"))
+        }
+        result => lacks("fuse-overlayfs", "fuse-overlayfs where k3s keeps its data", result),
+    });
+    checks.push(Check::good("snapshotter", format!("{instead}: {}", choice.why)));
     checks
 }
 

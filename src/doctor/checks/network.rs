@@ -1,6 +1,7 @@
 //! Loopback, the API server's port, the outside.
 
 use super::{needed, tried};
+use crate::doctor::node::NodeAbilities;
 use crate::doctor::report::{Check, Findings, Mode};
 
 /// The whole category.
@@ -23,6 +24,7 @@ pub fn all(found: &Findings) -> Vec<Check> {
         }),
     ];
     checks.extend(inotify_limits());
+    checks.extend(BACKENDS.map(|backend| flannel(backend, &abilities.node)));
     match &found.egress {
         None => checks.push(Check::good("egress", "egress was not tried (--no-network)")),
         Some(targets) => checks.extend(targets.iter().map(|reach| {
@@ -39,6 +41,16 @@ pub fn all(found: &Findings) -> Vec<Check> {
         })),
     }
     checks
+}
+
+/// What `flannelBackend` can be besides `none`.
+const BACKENDS: [&str; 3] = ["host-gw", "vxlan", "wireguard-native"];
+
+fn flannel(backend: &str, node: &NodeAbilities) -> Check {
+    let (name, what) = (format!("flannel-{backend}"), format!("flannel with {backend}"));
+    tried(&name, &what, &node.lacks_backend(backend), |what| {
+        Check::warning(&name, what).remedy("sandbar's own pod network, with `flannelBackend: none`")
+    })
 }
 
 /// Clusters use up inotify instances quickly; 128 is the kernel's default, and a node takes more.

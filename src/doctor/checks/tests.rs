@@ -51,7 +51,8 @@ fn old_gvisor_runs_pods_without_exec() {
     let mut found = healthy();
     found.abilities.join_pid_namespace = no("EINVAL");
     found.abilities.proc_root_inode = no("inode 87");
-    found.abilities.overlay = no("EINVAL");
+    found.abilities.node.overlay = no("EINVAL");
+    found.abilities.node.fuse_overlayfs = no("nothing is mounted");
     let report = Report::new(found);
     assert!(report.modes.node.works);
     assert_eq!(report.modes.node.limits, ["kubectl exec into pods will fail"]);
@@ -60,7 +61,7 @@ fn old_gvisor_runs_pods_without_exec() {
         .iter()
         .flat_map(|category| &category.checks)
         .find(|check| check.name == "overlayfs");
-    assert_eq!(overlay.unwrap().remedy.as_deref(), Some("k3s flag --snapshotter=native"));
+    assert_eq!(overlay.unwrap().remedy.as_deref(), Some("`snapshotter: auto` takes native"));
 }
 
 #[test]
@@ -113,7 +114,7 @@ fn the_documented_shape_of_the_json() {
 fn docker_is_told_by_its_daemon_and_never_needed() {
     let look = |docker: Docker, lacks: Tried| {
         let mut found = healthy();
-        found.abilities.overlay = lacks;
+        found.abilities.node.overlay = lacks;
         found.docker = docker;
         let report = Report::new(found);
         assert!(report.success && report.modes.node.works && report.modes.node.limits.is_empty());

@@ -6,15 +6,17 @@ mod mounts;
 mod pause;
 mod pod_network;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::flags::Mode;
 use super::lifecycle::Plan;
+use crate::cni;
 use crate::intercept::probe;
 use crate::rules::model::{DesiredDocument, NetworkSettings, Remedy};
 use crate::rules::observed::ObservedRemedy;
 
 pub use pause::{IMAGE as PAUSE_IMAGE, archive as pause_archive};
+pub use pod_network::Network;
 
 /// What became of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +35,10 @@ pub struct Remedies {
     own: PathBuf,
     off: Vec<Remedy>,
     network: NetworkSettings,
+    /// The pod network that k3s was started with last.
+    wired: Option<Network>,
+    /// Whether pods can reach outside, or why not.
+    way_out: Result<(), String>,
     states: Vec<(Remedy, State)>,
 }
 
@@ -40,7 +46,7 @@ impl Remedies {
     /// None is applied yet. `data` is k3s's directory, `own` one of ours that stays.
     pub fn new(mode: Mode, data: PathBuf, own: PathBuf, document: &DesiredDocument) -> Self {
         let (off, network) = (document.remedies_off.clone(), document.network.clone());
-        Self { mode, data, own, off, network, states: Vec::new() }
+        Self { mode, data, own, off, network, wired: None, way_out: Ok(()), states: Vec::new() }
     }
 
     /// Takes what a new table says. What is applied already stays until k3s starts the next time.
@@ -52,6 +58,10 @@ impl Remedies {
     /// What has to be done before this process has threads or children.
     pub fn before_threads(&mut self) {
         self.apply(Remedy::PrivateMounts, |this| mounts::make_private(&this.data));
+        // By running programs, whose end only the tracer would hear of once it is there.
+        if self.mode == Mode::Node {
+            self.way_out = cni::way_out();
+        }
     }
 
     /// Whether this process is in a mount namespace of its own, or why not.
@@ -75,13 +85,28 @@ impl Remedies {
         matches!(self.state(Remedy::ProcfsRoot), Some(State::Applied(_)))
     }
 
+    /// The network that pods live in, if this plan gives them another one. To be asked once before k3s is started.
+    pub fn rewires(&mut self, plan: &Plan) -> Option<Network> {
+        let next = match self.off.contains(&Remedy::PodNetwork) {
+            true => Network::Off,
+            false => pod_network::wanted(&self.network, plan),
+        };
+        let before = self.wired.replace(next).filter(|_| self.mode == Mode::Node);
+        before.filter(|before| *before != next)
+    }
+
+    /// Our directory that stays.
+    pub fn own(&self) -> &Path {
+        &self.own
+    }
+
     /// What has to be there when k3s starts.
     pub fn before_k3s(&mut self, plan: &Plan) {
         let config = plan.settings.containerd_config.clone();
         self.apply(Remedy::ContainerdConfig, |this| containerd::supply(&this.data, config.as_ref()));
         self.apply(Remedy::PauseImage, |this| pause::supply(&this.data));
         self.apply(Remedy::PodNetwork, |this| {
-            pod_network::supply(&this.data, &this.own, &this.network, plan)
+            pod_network::supply(&this.data, &this.own, &this.network, plan, &this.way_out)
         });
     }
 
@@ -92,7 +117,7 @@ impl Remedies {
         };
         if self.states.iter().any(waits) {
             self.apply(Remedy::PodNetwork, |this| {
-                pod_network::supply(&this.data, &this.own, &this.network, plan)
+                pod_network::supply(&this.data, &this.own, &this.network, plan, &this.way_out)
             });
         }
     }
@@ -142,6 +167,7 @@ impl Remedies {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::observed::K3sArg;
 
     #[test]
     fn a_remedy_that_is_off_is_not_applied_and_says_so() {
@@ -163,6 +189,19 @@ mod tests {
         ];
         assert_eq!(states, expected.map(|(name, state)| (name.to_owned(), state.to_owned())));
         assert!(!path.join("agent/images").exists());
+    }
+
+    #[test]
+    fn pods_are_rewired_when_the_network_changes_and_only_then() {
+        let mut remedies =
+            Remedies::new(Mode::Node, "/nowhere".into(), "/nowhere".into(), &DesiredDocument::default());
+        let plan = |backend: &str| {
+            let arg = format!("--flannel-backend={backend}");
+            Plan { args: vec![K3sArg { arg, source: "mine".into() }], ..Plan::default() }
+        };
+        let rewired =
+            ["none", "none", "host-gw", "vxlan", "none"].map(|backend| remedies.rewires(&plan(backend)));
+        assert_eq!(rewired, [None, None, Some(Network::Bridge), None, Some(Network::Flannel)]);
     }
 
     #[test]

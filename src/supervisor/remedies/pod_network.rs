@@ -24,19 +24,43 @@ const DROP_IN: &str = "91-sandbar-cni.toml";
 /// k3s's `--cluster-cidr`, of which the first node gets the first /24.
 const CLUSTER_CIDR: &str = "10.42.0.0/16";
 
-/// What is to be set up.
+/// What the network of pods is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wanted {
+#[allow(missing_docs)]
+pub enum Network {
+    /// Our own plugin's.
     Bridge,
+    /// That of the host alone.
     HostOnly,
-    Nothing(&'static str),
+    /// That of k3s's flannel.
+    Flannel,
+    /// The user's.
+    Upstream,
+    /// As k3s makes it: this remedy is off.
+    Off,
 }
 
-/// Sets it up, as far as what it takes is there.
-pub fn supply(data: &Path, own: &Path, network: &NetworkSettings, plan: &Plan) -> Result<State, String> {
+/// What it is to be with these settings.
+pub fn wanted(network: &NetworkSettings, plan: &Plan) -> Network {
+    chosen(network.cni.as_ref().map(|set| set.value.as_str()), &flags::plain(&plan.args))
+}
+
+/// Sets it up, as far as what it takes is there; `way_out` is whether pods can reach outside.
+pub fn supply(
+    data: &Path,
+    own: &Path,
+    network: &NetworkSettings,
+    plan: &Plan,
+    way_out: &Result<(), String>,
+) -> Result<State, String> {
     let args = flags::plain(&plan.args);
-    let wanted = wanted(network.cni.as_ref().map(|set| set.value.as_str()), &args);
-    if let Wanted::Nothing(why) = wanted {
+    let wanted = wanted(network, plan);
+    let not_ours = match wanted {
+        Network::Flannel => Some("k3s's flannel is the pod network"),
+        Network::Upstream => Some("spec.network.cni is upstream: plugins and configuration are the user's"),
+        Network::Bridge | Network::HostOnly | Network::Off => None,
+    };
+    if let Some(why) = not_ours {
         containerd::drop_in(data, DROP_IN, None)?;
         return Ok(State::NotNeeded(why.to_owned()));
     }
@@ -55,14 +79,14 @@ pub fn supply(data: &Path, own: &Path, network: &NetworkSettings, plan: &Plan) -
     place(&program, &bin.join(OURS))
         .map_err(|error| format!("cannot copy {}: {error}", program.display()))?;
     let text = match wanted {
-        Wanted::Bridge => cni::conflist(&subnet(&args)?, &own.join("state")),
+        Network::Bridge => cni::conflist(&subnet(&args)?, &own.join("state")),
         _ => host_only(),
     };
     fs::create_dir_all(&configuration).map_err(|error| error.to_string())?;
-    files::write_atomically(&configuration.join("10-sandbar.conflist"), text.as_bytes())
+    files::write_atomically(&configuration.join(cni::FILE), text.as_bytes())
         .map_err(|error| error.to_string())?;
     Ok(State::Applied(match wanted {
-        Wanted::Bridge => match cni::way_out() {
+        Network::Bridge => match way_out {
             Ok(()) => format!("{OURS} with pods in {}", subnet(&args)?),
             Err(why) => {
                 format!("{OURS} with pods in {}, without a way out or host ports: {why}", subnet(&args)?)
@@ -72,16 +96,14 @@ pub fn supply(data: &Path, own: &Path, network: &NetworkSettings, plan: &Plan) -
     }))
 }
 
-fn wanted(cni: Option<&str>, args: &[String]) -> Wanted {
+fn chosen(cni: Option<&str>, args: &[String]) -> Network {
     let flannel = value_of(args, &["--flannel-backend"]).unwrap_or_else(|| "vxlan".to_owned());
     match cni {
-        Some("none") => Wanted::HostOnly,
-        Some("bridge") => Wanted::Bridge,
-        Some("upstream") => {
-            Wanted::Nothing("spec.network.cni is upstream: plugins and configuration are the user's")
-        }
-        _ if flannel == "none" => Wanted::Bridge,
-        _ => Wanted::Nothing("k3s's flannel is the pod network"),
+        Some("none") => Network::HostOnly,
+        Some("bridge") => Network::Bridge,
+        Some("upstream") => Network::Upstream,
+        _ if flannel == "none" => Network::Bridge,
+        _ => Network::Flannel,
     }
 }
 
@@ -160,15 +182,15 @@ mod tests {
     #[test]
     fn ours_is_the_network_where_flannel_is_none() {
         for (cni, line, expected) in [
-            (None, "--flannel-backend=none", Wanted::Bridge),
-            (Some("auto"), "--flannel-backend none", Wanted::Bridge),
-            (Some("bridge"), "--flannel-backend=none", Wanted::Bridge),
-            (Some("none"), "--flannel-backend=none", Wanted::HostOnly),
+            (None, "--flannel-backend=none", Network::Bridge),
+            (Some("auto"), "--flannel-backend none", Network::Bridge),
+            (Some("bridge"), "--flannel-backend=none", Network::Bridge),
+            (Some("none"), "--flannel-backend=none", Network::HostOnly),
+            (None, "", Network::Flannel),
+            (Some("auto"), "--flannel-backend=host-gw", Network::Flannel),
+            (Some("upstream"), "", Network::Upstream),
         ] {
-            assert_eq!(wanted(cni, &args(line)), expected, "{cni:?} {line}");
-        }
-        for (cni, line) in [(None, ""), (Some("auto"), "--flannel-backend=host-gw"), (Some("upstream"), "")] {
-            assert!(matches!(wanted(cni, &args(line)), Wanted::Nothing(_)), "{cni:?} {line}");
+            assert_eq!(chosen(cni, &args(line)), expected, "{cni:?} {line}");
         }
     }
 
