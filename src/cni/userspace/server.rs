@@ -1,6 +1,7 @@
 //! The server: one thread that keeps what it serves in line with what is written in the plugin's state directory.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -129,12 +130,12 @@ impl Served {
             pod.listeners.close().await;
         }
         for (link, attachment) in wanted {
-            if !self.pods.contains_key(&link) {
+            if let Entry::Vacant(place) = self.pods.entry(link) {
                 let pod = begin(attachment);
                 if let Some(error) = &pod.error {
-                    tracing::debug!(link, "the pod network in user space: {error}");
+                    tracing::debug!(link = place.key(), "the pod network in user space: {error}");
                 }
-                self.pods.insert(link, pod);
+                place.insert(pod);
             }
         }
     }
