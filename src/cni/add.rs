@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::call::Call;
 use super::config::Config;
-use super::egress;
+use super::egress::{self, Egress};
 use super::error::CniError;
 use super::ipam::Ipam;
 use super::netlink::Netlink;
@@ -14,6 +14,7 @@ use super::ports;
 use super::remove;
 use super::result::{Interface, Outcome};
 use super::state::{Attachment, Id, Store};
+use super::userspace::{self, Way};
 
 /// Attaches the pod. An attachment that is complete and in order is answered again as it is.
 pub fn add(call: &Call, config: &Config, ipam: &Ipam<'_>, store: &Store) -> Result<Outcome, CniError> {
@@ -29,6 +30,7 @@ pub fn add(call: &Call, config: &Config, ipam: &Ipam<'_>, store: &Store) -> Resu
     if let Some(before) = store.attachment(&id)? {
         if let Some(outcome) = before.outcome.as_ref().filter(|_| before.netns == path)
             && plug::difference(&plug, &mut socket, outcome)?.is_none()
+            && serve(config, &before).is_ok()
         {
             return Ok(outcome.clone());
         }
@@ -54,6 +56,14 @@ pub fn add(call: &Call, config: &Config, ipam: &Ipam<'_>, store: &Store) -> Resu
     })
 }
 
+/// Has the server in user space do its part, if it has one.
+fn serve(config: &Config, attachment: &Attachment) -> Result<(), CniError> {
+    if attachment.userspace.is_empty() {
+        return Ok(());
+    }
+    userspace::serve(&config.state_dir, &attachment.id.host_link()).map_err(CniError::Rules)
+}
+
 fn build(
     config: &Config,
     store: &Store,
@@ -67,8 +77,14 @@ fn build(
     let mtu = plug::mtu(config.mtu, up.as_ref().map(|(link, _)| link.mtu));
     let (host_end, pod_end) = Plug { mtu, ..*plug }.make(socket, &outcome)?;
     egress::forward()?;
-    egress::ensure(config, store, up.as_ref(), leased)?;
+    let way = egress::ensure(config, store, up.as_ref(), leased)?;
+    if let (Egress::Userspace { .. }, Some((address, subnet, gateway))) = (way, leased.v4()) {
+        let link = attachment.id.ifname.clone();
+        attachment.userspace.way = Some(Way { link, address, gateway, inside: vec![subnet] });
+    }
     ports::open(config, store, socket, &outcome, attachment)?;
+    store.save(attachment)?;
+    serve(config, attachment)?;
 
     outcome.routes = outcome.all_routes();
     for ip in &mut outcome.ips {

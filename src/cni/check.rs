@@ -14,6 +14,7 @@ use super::netns::{self, Netns};
 use super::plug::{self, Plug};
 use super::result::Outcome;
 use super::state::{Id, Store};
+use super::userspace;
 
 /// CHECK: is everything as ADD answered?
 pub fn check(call: &Call, config: &Config, ipam: &Ipam<'_>, store: &Store) -> Result<(), CniError> {
@@ -41,6 +42,9 @@ pub fn check(call: &Call, config: &Config, ipam: &Ipam<'_>, store: &Store) -> Re
     let plug = Plug { id: &id, mtu: None, node: &node, pod: &pod };
     if let Some(what) = plug::difference(&plug, &mut plug::open()?, outcome)? {
         return different(what);
+    }
+    if !known.userspace.is_empty() {
+        userspace::serve(&config.state_dir, &id.host_link()).or_else(different)?;
     }
     let Some(program) = &known.iptables else { return Ok(()) };
     match Iptables::at(program).missing(&known.rules)?.first() {

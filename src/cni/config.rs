@@ -26,6 +26,8 @@ pub enum Wanted {
     Auto,
     /// Source addresses rewritten by the kernel; without it pods do not start.
     Snat,
+    /// By sockets of the supervisor, which carries what pods send; without it pods do not start. Host ports, too.
+    Userspace,
     /// Not at all.
     None,
 }

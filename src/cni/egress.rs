@@ -1,7 +1,6 @@
 //! How pods reach what lies outside the node: which ways there are, which one this kernel has, and setting it up.
 //!
-//! A further way (one in user space, for kernels without a nat table) is a further variant here: found by [`probe`], set up by
-//! [`ensure`], written down like the others.
+//! A further way is a further variant here: found by a probe, set up by [`ensure`], written down like the others.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -18,6 +17,7 @@ use super::netlink::Netlink;
 use super::result::Outcome;
 use super::rules::{self, Choice, Rule};
 use super::state::Store;
+use super::userspace;
 
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 
@@ -28,6 +28,8 @@ const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 pub enum Egress {
     /// The kernel puts the node's address in the place of the pod's: one set of rules for all pods.
     Snat { iptables: PathBuf, rules: Vec<Rule> },
+    /// Each pod's packets go to the supervisor, which has no nat table to leave them to, for this reason.
+    Userspace { reason: String },
     /// There is none, for this reason.
     None { reason: String },
 }
@@ -59,16 +61,21 @@ pub fn ensure(
     outcome: &Outcome,
 ) -> Result<Egress, CniError> {
     let before = store.egress(&config.name)?;
-    let found = match config.wanted() {
-        Wanted::None => Err("it is switched off in the network's configuration".to_owned()),
-        Wanted::Auto | Wanted::Snat => probe(up, outcome),
-    };
-    let egress = match found.and_then(|(iptables, choice)| set_up(&iptables, &choice)) {
-        Ok(egress) => egress,
-        Err(reason) if config.wanted() == Wanted::Snat => {
-            return Err(CniError::Rules(format!("pods cannot reach outside: {reason}")));
+    let refused = |reason| CniError::Rules(format!("pods cannot reach outside: {reason}"));
+    let by_nat = || probe(up, outcome).and_then(|(iptables, choice)| set_up(&iptables, &choice));
+    let egress = match config.wanted() {
+        Wanted::None => {
+            Egress::None { reason: "it is switched off in the network's configuration".to_owned() }
         }
-        Err(reason) => Egress::None { reason },
+        Wanted::Snat => by_nat().map_err(refused)?,
+        Wanted::Userspace => {
+            userspace::has_way(&config.state_dir).map_err(refused)?;
+            Egress::Userspace { reason: "the network's configuration wants it so".to_owned() }
+        }
+        Wanted::Auto => by_nat().unwrap_or_else(|reason| match userspace::has_way(&config.state_dir) {
+            Ok(()) => Egress::Userspace { reason },
+            Err(neither) => Egress::None { reason: format!("{reason}; {neither}") },
+        }),
     };
     if before.as_ref() != Some(&egress) {
         if let (Egress::None { reason }, Wanted::Auto) = (&egress, config.wanted()) {

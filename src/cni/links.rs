@@ -108,6 +108,13 @@ impl Netlink {
         self.change(Message::NewLink(message), 0)
     }
 
+    /// How long a packet may be on a link.
+    pub fn set_mtu(&mut self, index: u32, mtu: u32) -> io::Result<()> {
+        let mut message = at(index);
+        message.attributes.push(LinkAttribute::Mtu(mtu));
+        self.change(Message::NewLink(message), 0)
+    }
+
     /// Removes a link; none of that name is fine.
     pub fn remove(&mut self, name: &str) -> io::Result<()> {
         let Some(link) = self.link(name)? else { return Ok(()) };

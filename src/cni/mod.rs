@@ -22,6 +22,7 @@ mod remove;
 mod result;
 pub mod rules;
 mod state;
+pub mod userspace;
 
 use std::io::{self, Read, Write};
 use std::path::Path;

@@ -1,16 +1,17 @@
-//! Host ports: ports of the node that lead to a pod. They need the kernel's nat table.
+//! Host ports: ports of the node that lead to a pod, by the kernel's nat table or by the server in user space.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use ipnet::IpNet;
 
-use super::config::{Config, PortMapping, Protocol};
+use super::config::{Config, PortMapping, Protocol, Wanted};
 use super::error::CniError;
 use super::iptables::Iptables;
 use super::netlink::Netlink;
 use super::result::Outcome;
 use super::rules::{Pod, Rule, host_port, to_itself};
 use super::state::{Attachment, Store};
+use super::userspace::{self, Forward};
 
 /// Opens the ports that are asked for, having written down what will have to be removed.
 pub fn open(
@@ -28,8 +29,20 @@ pub fn open(
     let addresses = node.addresses(None).map_err(CniError::network("read the node's addresses"))?;
     let pod = Pod { address, gateway };
     let (rules, itself) = (plan(config.ports(), pod, &addresses)?, to_itself(pod));
-    let iptables = Iptables::find()
-        .map_err(|why| CniError::Rules(format!("host ports need the kernel's nat table: {why}")))?;
+    let by_nat = match config.wanted() {
+        Wanted::Userspace => Err("the network's configuration wants none".to_owned()),
+        _ => Iptables::find(),
+    };
+    let iptables = match by_nat {
+        Ok(iptables) => iptables,
+        Err(why) => {
+            userspace::serves_ports(&config.state_dir).map_err(|neither| {
+                CniError::Rules(format!("host ports need the kernel's nat table: {why}; {neither}"))
+            })?;
+            attachment.userspace.forwards = forwards(config.ports(), pod, &addresses)?;
+            return Ok(());
+        }
+    };
     attachment.iptables = Some(iptables.program().to_owned());
     attachment.rules = [rules.as_slice(), &itself].concat();
     store.save(attachment)?;
@@ -41,6 +54,21 @@ pub fn open(
 pub fn close(attachment: &Attachment) -> Result<(), CniError> {
     let Some(program) = &attachment.iptables else { return Ok(()) };
     Iptables::at(program).remove(&attachment.rules)
+}
+
+fn forwards<'a>(
+    ports: impl Iterator<Item = &'a PortMapping>,
+    pod: Pod,
+    addresses: &[IpNet],
+) -> Result<Vec<Forward>, CniError> {
+    let mut forwards = Vec::new();
+    for port in ports {
+        let to = SocketAddrV4::new(pod.address, port.container_port);
+        let from = node_addresses(port, addresses)?.into_iter();
+        let from = from.map(|own| SocketAddrV4::new(own, port.host_port));
+        forwards.extend(from.map(|from| Forward { protocol: port.protocol, from, to }));
+    }
+    Ok(forwards)
 }
 
 fn plan<'a>(

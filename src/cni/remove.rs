@@ -12,6 +12,7 @@ use super::netns::Netns;
 use super::plug;
 use super::ports;
 use super::state::{self, Attachment, Id, Store};
+use super::userspace::{self, Wants};
 
 /// DEL. What is unknown, or gone already, is fine.
 pub fn del(call: &Call, config: &Config, ipam: &Ipam<'_>, store: &Store) -> Result<(), CniError> {
@@ -26,6 +27,7 @@ pub fn del(call: &Call, config: &Config, ipam: &Ipam<'_>, store: &Store) -> Resu
         }
         // Not by its name in the pod, where it may be somebody else's.
         None => {
+            userspace::release(store.dir());
             plug::unplug(&mut node, None, &id)?;
             ipam.del(&id)?;
             store.forget(&id)
@@ -47,6 +49,10 @@ pub fn attachment(
     store: &Store,
 ) -> Result<(), CniError> {
     let closed = ports::close(known);
+    if !known.userspace.is_empty() {
+        store.save(&Attachment { userspace: Wants::default(), ..known.clone() })?;
+        userspace::release(store.dir());
+    }
     let unplugged = plug::unplug(node, pod, &known.id).or_else(|error| unless_gone(error, pod));
     let released = ipam.del(&known.id);
     closed.and(unplugged).and(released)?;
@@ -75,6 +81,7 @@ pub fn gc(config: &Config, ipam: &Ipam<'_>, store: &Store) -> Result<(), CniErro
             first = first.and(attachment(&known, pod.as_ref(), &mut node, ipam, store));
         }
     }
+    userspace::release(store.dir());
     for id in leases(config) {
         if !wanted(&id) {
             first = first.and(ipam.del(&id));

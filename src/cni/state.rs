@@ -18,6 +18,7 @@ use super::egress::Egress;
 use super::error::CniError;
 use super::result::Outcome;
 use super::rules::Rule;
+use super::userspace::Wants;
 
 /// How the node's ends of a network begin. With eight more digits they are fifteen characters, as long as a name may be.
 pub fn prefix(network: &str) -> String {
@@ -59,9 +60,20 @@ pub struct Attachment {
     /// The program that sets them.
     #[serde(default)]
     pub iptables: Option<PathBuf>,
+    /// What is wanted of the server in user space, written down before it is asked.
+    #[serde(default)]
+    pub userspace: Wants,
     /// What ADD answered; nothing until it has.
     #[serde(default)]
     pub outcome: Option<Outcome>,
+}
+
+/// All attachments as they are written in `dir`, without the lock: each file is whole.
+pub fn read_all(dir: &Path) -> Vec<Attachment> {
+    let entries = fs::read_dir(dir.join("attachments")).into_iter().flatten().flatten();
+    let files =
+        entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "json"));
+    files.filter_map(|path| serde_json::from_slice(&fs::read(path).ok()?).ok()).collect()
 }
 
 /// The remembered state, locked.
@@ -98,6 +110,11 @@ impl Store {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Where it lies.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// What is known of an attachment.

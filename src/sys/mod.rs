@@ -14,4 +14,5 @@ pub mod signal;
 pub mod socket;
 pub mod spawn;
 pub mod terminal;
+pub mod tun;
 pub mod wait;

@@ -12,10 +12,13 @@ use super::talk::{ask_by_datagram, ask_from, datagrams, serve};
 type Case = fn(&Node);
 
 /// All of them.
-pub const CASES: [(&str, Case); 17] = [
+pub const CASES: [(&str, Case); 20] = [
     ("pods talk with each other and with their node", pods_talk),
     ("a pod reaches outside with its node's address", egress),
     ("a host port answers everybody", host_port),
+    ("a pod reaches outside by user space", egress_in_user_space),
+    ("a host port in user space answers everybody", host_port_in_user_space),
+    ("the server in user space ends and begins again", server_restarts),
     ("eight at once", eight_at_once),
     ("killed half-way, then DEL and ADD", killed_then_deleted),
     ("killed half-way, then ADD", killed_then_added),
@@ -57,39 +60,131 @@ fn egress(node: &Node) {
     node.pod("a");
     let added = node.add("a", &json!({ "egress": if node.has_nat { "snat" } else { "auto" } }));
     added.unwrap();
-    if node.has_nat {
-        let seen = ask_from(Some("a"), node.outside.0, node.outside.1, "who").unwrap();
-        assert_eq!(seen, node.address.to_string());
-        let seen = ask_by_datagram(Some("a"), node.outside.0, node.outside.1).unwrap();
-        assert_eq!(seen, node.address.to_string());
-        node.del("a");
-        return;
-    }
+    let seen = ask_from(Some("a"), node.outside.0, node.outside.1, "who").unwrap();
+    assert_eq!(seen, node.address.to_string());
+    let seen = ask_by_datagram(Some("a"), node.outside.0, node.outside.1).unwrap();
+    assert_eq!(seen, node.address.to_string());
     node.del("a");
-    // Where there is no way out, a network that insists on one does not start pods, and the other says why.
-    let refused = node.add("a", &json!({ "egress": "snat" })).unwrap_err();
-    assert!(refused["msg"].as_str().unwrap().contains("no nat table"), "{refused}");
-    assert_eq!(refused["code"], 102);
+    if !node.has_nat {
+        let refused = node.add("a", &json!({ "egress": "snat" })).unwrap_err();
+        assert!(refused["msg"].as_str().unwrap().contains("no nat table"), "{refused}");
+        assert_eq!(refused["code"], 102);
+    }
+}
+
+fn in_user_space() -> Value {
+    json!({ "egress": "userspace" })
+}
+
+fn egress_in_user_space(node: &Node) {
+    node.pod("a");
+    node.pod("b");
+    let a = node.add("a", &in_user_space()).unwrap();
+    let b = node.add("b", &in_user_space()).unwrap();
+    let (outside, port) = node.outside;
+    let who = || ask_from(Some("a"), outside, port, "who");
+    assert_eq!(who().unwrap(), node.address.to_string());
+    assert_eq!(ask_by_datagram(Some("a"), outside, port).unwrap(), node.address.to_string());
+    // Much, many at once, and none: a port where nobody listens.
+    let much = ask_from(Some("a"), outside, port, "bytes 8000000").unwrap();
+    assert!(much.len() == 8_000_000 && much.bytes().all(|byte| byte == b'x'), "{} bytes", much.len());
+    thread::scope(|scope| {
+        let all: Vec<_> = (0..24).map(|_| scope.spawn(who)).collect();
+        all.into_iter().for_each(|one| assert_eq!(one.join().unwrap().unwrap(), node.address.to_string()));
+    });
+    let refused = ask_from(Some("a"), outside, 9, "who").unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    // Pods are reached as ever, by the pod's own address; the node by the server.
+    serve(Some("b"), (b, 80).into());
+    serve(None, (node.address, 81).into());
+    assert_eq!(ask_from(Some("a"), b, 80, "who").unwrap(), a.to_string());
+    ask_from(Some("a"), node.address, 81, "who").unwrap();
+    node.del("b");
+    node.del("a");
+    assert_eq!(sh("ip -n a -o link").lines().count(), 1, "only lo is left in the pod");
+    usual(node);
+}
+
+/// Brings back the rules of the usual way out, which go when a pod wants another.
+fn usual(node: &Node) {
+    node.pod("usual");
+    node.add("usual", &json!({})).unwrap();
+    node.del("usual");
+}
+
+fn server_restarts(node: &Node) {
+    node.pod("a");
+    let mut more = ports(&json!([{"hostPort": 8085, "containerPort": 80}]));
+    more["egress"] = json!("userspace");
+    let previous = json!({ "prevResult": node.call("ADD", "a", &more).unwrap(), "egress": "userspace" });
+    let own = address(&previous["prevResult"]);
+    serve(Some("a"), (own, 80).into());
+    let outside = || ask_from(Some("a"), node.outside.0, node.outside.1, "who");
+    node.serve(false);
+    outside().unwrap_err();
+    ask_from(None, node.address, 8085, "who").unwrap_err();
+    ask_from(None, own, 80, "who").unwrap();
+    let different = node.call("CHECK", "a", &previous).unwrap_err();
+    assert!(different["msg"].as_str().unwrap().contains("nobody serves"), "{different}");
+    node.serve(true);
+    node.call("CHECK", "a", &previous).unwrap();
+    assert_eq!(outside().unwrap(), node.address.to_string());
+    ask_from(None, node.address, 8085, "who").unwrap();
+    // Without a server a pod that needs it does not start, and one that it has served can go.
+    node.serve(false);
+    node.del("a");
+    let refused = node.add("a", &in_user_space()).unwrap_err();
+    assert!(refused["msg"].as_str().unwrap().contains("nobody serves"), "{refused}");
+    node.serve(true);
+    ask_from(None, node.address, 8085, "who").unwrap_err();
+    usual(node);
 }
 
 fn host_port(node: &Node) {
+    let seen = |address: std::net::IpAddr| if node.has_nat { address } else { GATEWAY.into() };
+    host_port_with(node, &json!({}), seen);
+}
+
+fn host_port_in_user_space(node: &Node) {
+    host_port_with(node, &in_user_space(), |_| GATEWAY.into());
+    // A port that somebody else has is refused, and left to them.
+    let taken = serve(None, (node.address, 0).into());
+    let mut more = ports(&json!([{"hostPort": taken.port(), "containerPort": 80}]));
+    more["egress"] = json!("userspace");
+    let refused = node.add("a", &more).unwrap_err();
+    assert!(refused["msg"].as_str().unwrap().contains("host port"), "{refused}");
+    ask_from(None, node.address, taken.port(), "who").unwrap();
+    // Freed with its pod, again and again.
+    more = ports(
+        &json!([{"hostPort": 8086, "containerPort": 80}, {"hostPort": 8086, "containerPort": 80, "protocol": "udp"}]),
+    );
+    more["egress"] = json!("userspace");
+    for _ in 0..4 {
+        node.add("a", &more).unwrap();
+        node.call("ADD", "a", &more).unwrap();
+        node.del("a");
+    }
+    std::net::TcpListener::bind((node.address, 8086)).unwrap();
+    usual(node);
+}
+
+fn host_port_with(node: &Node, config: &Value, seen: impl Fn(std::net::IpAddr) -> std::net::IpAddr) {
     node.pod("a");
-    let mapping = ports(&json!([
+    let mut mapping = ports(&json!([
         {"hostPort": 8080, "containerPort": 80, "protocol": "TCP"}, {"hostPort": 8081, "containerPort": 80},
         {"hostPort": 8080, "containerPort": 80, "protocol": "udp"}
     ]));
-    if !node.has_nat {
-        let refused = node.add("a", &mapping).unwrap_err();
-        assert!(refused["msg"].as_str().unwrap().contains("nat table"), "{refused}");
-        return;
+    for (key, value) in config.as_object().unwrap() {
+        mapping[key] = value.clone();
     }
     node.pod("b");
     let (a, b) = (node.add("a", &mapping).unwrap(), node.add("b", &json!({})).unwrap());
     serve(Some("a"), ([0, 0, 0, 0], 80).into());
     for port in [8080, 8081] {
         let from_outside = ask_from(None, node.outside.0, node.outside.1, &format!("back {port}")).unwrap();
-        assert_eq!(from_outside, node.outside.0.to_string(), "from outside");
-        assert_eq!(ask_from(Some("b"), node.address, port, "who").unwrap(), b.to_string(), "from a pod");
+        assert_eq!(from_outside, seen(node.outside.0).to_string(), "from outside");
+        let from_pod = ask_from(Some("b"), node.address, port, "who").unwrap();
+        assert_eq!(from_pod, seen(b.into()).to_string(), "from a pod");
         assert_eq!(
             ask_from(Some("a"), node.address, port, "who").unwrap(),
             GATEWAY.to_string(),
@@ -98,7 +193,7 @@ fn host_port(node: &Node) {
         ask_from(None, node.address, port, "who").unwrap();
         ask_from(Some("b"), GATEWAY, port, "who").unwrap();
     }
-    assert_eq!(ask_by_datagram(Some("b"), node.address, 8080).unwrap(), b.to_string());
+    assert_eq!(ask_by_datagram(Some("b"), node.address, 8080).unwrap(), seen(b.into()).to_string());
     ask_by_datagram(None, node.address, 8080).unwrap();
     // Somebody else's port of that number stays theirs.
     serve(Some("b"), (b, 8080).into());
@@ -134,10 +229,7 @@ fn eight_at_once(node: &Node) {
 
 /// Kills an ADD after some time.
 fn killed(node: &Node, millis: u64) {
-    let mut mapping = json!({});
-    if node.has_nat {
-        mapping = ports(&json!([{"hostPort": 8080, "containerPort": 80}]));
-    }
+    let mapping = ports(&json!([{"hostPort": 8080, "containerPort": 80}]));
     let mut call = node.start("ADD", "a", &mapping);
     thread::sleep(Duration::from_millis(millis));
     call.kill().unwrap();
@@ -260,10 +352,7 @@ fn del_of_nothing(node: &Node) {
 
 fn check(node: &Node) {
     node.pod("a");
-    let mut more = json!({});
-    if node.has_nat {
-        more = ports(&json!([{"hostPort": 8080, "containerPort": 80}]));
-    }
+    let more = ports(&json!([{"hostPort": 8080, "containerPort": 80}]));
     let result = node.call("ADD", "a", &more);
     let previous = json!({ "prevResult": result.unwrap() });
     node.call("CHECK", "a", &previous).unwrap();

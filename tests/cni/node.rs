@@ -7,7 +7,9 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::str::FromStr;
+use std::sync::Mutex;
 
+use sandbar::cni::userspace::Server;
 use serde_json::{Value, json};
 
 use super::{common::SANDBAR, talk};
@@ -32,6 +34,7 @@ pub struct Node {
     /// The directory of host-local.
     pub plugins: PathBuf,
     before: Vec<String>,
+    server: Mutex<Option<Server>>,
 }
 
 /// Runs a shell script that must succeed; what it printed.
@@ -65,13 +68,23 @@ impl Node {
             dir: tempfile::tempdir_in("/run").unwrap(),
             plugins: plugins.to_owned(),
             before: Vec::new(),
+            server: Mutex::default(),
         };
+        node.serve(true);
         // What belongs to all pods comes with the first one and stays.
         node.pod("first");
         node.add("first", &json!({})).unwrap();
         node.clean();
         node.before = node.traces();
         node
+    }
+
+    /// Starts the server in user space anew, or ends it.
+    pub fn serve(&self, on: bool) {
+        let state = self.dir.path().join("state");
+        let mut server = self.server.lock().unwrap();
+        drop(server.take());
+        *server = on.then(|| Server::start(&state).unwrap());
     }
 
     /// Makes a namespace.

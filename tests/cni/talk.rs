@@ -28,7 +28,7 @@ fn enter(netns: Option<&str>) {
 }
 
 /// Starts a server for as long as this process lives, for TCP and for UDP. It answers a line with the address that the client
-/// has for it, or, asked `back PORT` by TCP, with what the client's address answers at that port.
+/// has for it, or, asked `back PORT` by TCP, with what the client's address answers at that port, or, asked `bytes COUNT`, with so many.
 pub fn serve(netns: Option<&str>, address: SocketAddr) -> SocketAddr {
     let listener = within(netns, || TcpListener::bind(address).unwrap());
     let bound = listener.local_addr().unwrap();
@@ -52,6 +52,9 @@ fn answer(mut client: TcpStream) -> io::Result<()> {
     let peer = client.peer_addr()?.ip();
     let mut line = String::new();
     BufReader::new(client.try_clone()?).read_line(&mut line)?;
+    if let Some(count) = line.trim().strip_prefix("bytes ").and_then(|count| count.parse().ok()) {
+        return client.write_all(&vec![b'x'; count]);
+    }
     let said = match line.trim().strip_prefix("back ").and_then(|port| port.parse().ok()) {
         Some(port) => ask(SocketAddr::new(peer, port), "who").unwrap_or_else(|error| error.to_string()),
         None => peer.to_string(),

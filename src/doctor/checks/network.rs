@@ -17,7 +17,8 @@ pub fn all(found: &Findings) -> Vec<Check> {
             Check::warning("port-6443", what).hint("a cluster may be running already: sandbar status")
         }),
         tried("raw-socket", "raw sockets", &abilities.raw_socket, |what| {
-            Check::warning("raw-socket", what).limit("no ping, and no iptables: pods get no egress by SNAT")
+            Check::warning("raw-socket", what)
+                .limit("no ping, and no iptables: pods get egress and host ports in user space")
         }),
         tried("inotify", "inotify reports events", &abilities.inotify, |what| {
             Check::warning("inotify", what).limit("changed files are noticed late")

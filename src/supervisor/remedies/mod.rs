@@ -7,10 +7,12 @@ mod pause;
 mod pod_network;
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use super::flags::Mode;
 use super::lifecycle::Plan;
 use crate::cni;
+use crate::cni::userspace::Server;
 use crate::intercept::probe;
 use crate::rules::model::{DesiredDocument, NetworkSettings, Remedy};
 use crate::rules::observed::ObservedRemedy;
@@ -40,13 +42,25 @@ pub struct Remedies {
     /// Whether pods can reach outside, or why not.
     way_out: Result<(), String>,
     states: Vec<(Remedy, State)>,
+    /// The pod network in user space, where the kernel needs one; until the supervisor ends.
+    server: Mutex<Option<Server>>,
 }
 
 impl Remedies {
     /// None is applied yet. `data` is k3s's directory, `own` one of ours that stays.
     pub fn new(mode: Mode, data: PathBuf, own: PathBuf, document: &DesiredDocument) -> Self {
         let (off, network) = (document.remedies_off.clone(), document.network.clone());
-        Self { mode, data, own, off, network, wired: None, way_out: Ok(()), states: Vec::new() }
+        Self {
+            mode,
+            data,
+            own,
+            off,
+            network,
+            wired: None,
+            way_out: Ok(()),
+            states: Vec::new(),
+            server: Mutex::default(),
+        }
     }
 
     /// Takes what a new table says. What is applied already stays until k3s starts the next time.
@@ -106,7 +120,7 @@ impl Remedies {
         self.apply(Remedy::ContainerdConfig, |this| containerd::supply(&this.data, config.as_ref()));
         self.apply(Remedy::PauseImage, |this| pause::supply(&this.data));
         self.apply(Remedy::PodNetwork, |this| {
-            pod_network::supply(&this.data, &this.own, &this.network, plan, &this.way_out)
+            pod_network::supply(&this.data, &this.own, &this.network, plan, &this.way_out, &this.server)
         });
     }
 
@@ -117,7 +131,7 @@ impl Remedies {
         };
         if self.states.iter().any(waits) {
             self.apply(Remedy::PodNetwork, |this| {
-                pod_network::supply(&this.data, &this.own, &this.network, plan, &this.way_out)
+                pod_network::supply(&this.data, &this.own, &this.network, plan, &this.way_out, &this.server)
             });
         }
     }

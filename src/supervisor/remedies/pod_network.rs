@@ -3,11 +3,13 @@
 //! Symlinks would not do: in a sandbox whose root is served from outside they may lead out of what containerd sees.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::{env, fs, io};
 
 use super::State;
 use super::containerd;
 use crate::cni;
+use crate::cni::userspace::{self, Server};
 use crate::rules::model::NetworkSettings;
 use crate::supervisor::files;
 use crate::supervisor::flags;
@@ -45,13 +47,14 @@ pub fn wanted(network: &NetworkSettings, plan: &Plan) -> Network {
     chosen(network.cni.as_ref().map(|set| set.value.as_str()), &flags::plain(&plan.args))
 }
 
-/// Sets it up, as far as what it takes is there; `way_out` is whether pods can reach outside.
+/// Sets it up, as far as what it takes is there; `way_out` is whether the kernel lets pods reach outside.
 pub fn supply(
     data: &Path,
     own: &Path,
     network: &NetworkSettings,
     plan: &Plan,
     way_out: &Result<(), String>,
+    server: &Mutex<Option<Server>>,
 ) -> Result<State, String> {
     let args = flags::plain(&plan.args);
     let wanted = wanted(network, plan);
@@ -86,14 +89,32 @@ pub fn supply(
     files::write_atomically(&configuration.join(cni::FILE), text.as_bytes())
         .map_err(|error| error.to_string())?;
     Ok(State::Applied(match wanted {
-        Network::Bridge => match way_out {
-            Ok(()) => format!("{OURS} with pods in {}", subnet(&args)?),
-            Err(why) => {
-                format!("{OURS} with pods in {}, without a way out or host ports: {why}", subnet(&args)?)
-            }
-        },
+        Network::Bridge => {
+            let outside = match way_out {
+                Ok(()) => String::new(),
+                Err(no_nat) => {
+                    format!(", {} (no nat table: {no_nat})", in_user_space(&own.join("state"), server))
+                }
+            };
+            format!("{OURS} with pods in {}{outside}", subnet(&args)?)
+        }
         _ => "pods with the network of the host only".to_owned(),
     }))
+}
+
+/// Starts to serve what the kernel does not, once; what that is.
+fn in_user_space(state: &Path, server: &Mutex<Option<Server>>) -> String {
+    let mut server = server.lock().unwrap_or_else(PoisonError::into_inner);
+    if server.is_none() {
+        match Server::start(state) {
+            Ok(started) => *server = Some(started),
+            Err(error) => return format!("without a way out or host ports: {error}"),
+        }
+    }
+    match userspace::usable() {
+        Ok(()) => "the way out and host ports in user space".to_owned(),
+        Err(why) => format!("host ports in user space, without a way out: {why}"),
+    }
 }
 
 fn chosen(cni: Option<&str>, args: &[String]) -> Network {
