@@ -75,7 +75,9 @@ impl Up {
 
 impl Drop for Up {
     fn drop(&mut self) {
-        let ended = self.sandbar(&["down", "--purge"]).stderr(Stdio::piped()).spawn().and_then(succeed);
+        let mut down = self.sandbar(&["down", "--purge"]);
+        // Figures are printed on our own stdout.
+        let ended = down.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().and_then(succeed);
         if let Err(error) = ended {
             eprintln!("sandbar down: {error}");
         }

@@ -54,7 +54,11 @@ pub fn namespaces(found: &Findings) -> Vec<Check> {
         node("pid-namespace", "pid namespaces", &abilities.pid_namespace),
         node("net-namespace", "network namespaces", &abilities.net_namespace),
         node("ipc-uts-namespace", "IPC and UTS namespaces", &abilities.ipc_uts_namespace),
-        node("session-keyring", "joining a session keyring, as runc does", &abilities.session_keyring),
+        tried("session-keyring", "joining a session keyring, as runc does", &abilities.session_keyring, |what| {
+            Check::warning("session-keyring", what).remedy(
+                "NoNewKeyring = true in spec.k3s.containerdConfig, as profile-gvisor has it, lets runc do without",
+            )
+        }),
         tried(
             "join-pid-namespace",
             "joining another process's pid namespace",
