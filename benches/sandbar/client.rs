@@ -65,17 +65,13 @@ impl Outside {
         Ok(())
     }
 
-    /// Gets each of `objects`, one after the other.
-    pub fn get(&self, objects: &[ConfigMap]) -> io::Result<()> {
+    /// Gets each of `objects`, `at_a_time` requests in flight.
+    pub fn get(&self, objects: &[ConfigMap], at_a_time: usize) -> io::Result<()> {
         let api = self.config_maps();
-        self.runtime.block_on(async {
-            for object in objects {
-                api.get(object.metadata.name.as_deref().unwrap_or_default())
-                    .await
-                    .map_err(io::Error::other)?;
-            }
-            Ok(())
-        })
+        let requests =
+            stream::iter(objects).map(|object| api.get(object.metadata.name.as_deref().unwrap_or_default()));
+        let all = requests.buffer_unordered(at_a_time).try_for_each(|_| async { Ok(()) });
+        self.runtime.block_on(all).map_err(io::Error::other)
     }
 
     /// Lists them all, `times` times.

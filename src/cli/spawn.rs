@@ -55,6 +55,7 @@ fn arguments(paths: &Paths, options: &Options) -> Vec<OsString> {
     pair("--run-dir", paths.run.clone().into());
     pair("--mode", options.mode.name().into());
     pair("--k3s", options.k3s.clone().into());
+    pair("--k3s-version", options.k3s_version.clone().into());
     options.files.iter().for_each(|file| pair("--filename", file.clone().into()));
     if options.safe {
         arguments.push("--safe".into());

@@ -80,14 +80,15 @@ impl Start {
             Mode::Node => doctor::Mode::Node,
         };
         doctor::preflight(mode, &Places::of(&asked.k3s_flags, &ConfigFile::load(&asked.k3s_flags)).data)?;
-        let k3s = super::k3s::locate(self.k3s.as_deref(), self.k3s_version.as_deref())?;
-        Ok(Options { k3s, ..asked })
+        let found = super::k3s::locate(self.k3s.as_deref(), self.k3s_version.as_deref())?;
+        Ok(Options { k3s: found.path, k3s_version: found.version, ..asked })
     }
 
     /// The same as `up` hands it to the daemon: it has checked the machine and found k3s.
     pub fn checked(self, paths: &Paths, k3s_flags: Vec<String>) -> Result<Options, Failure> {
         let asked = self.asked(paths, k3s_flags)?;
-        Ok(Options { k3s: self.k3s.unwrap_or_default(), ..asked })
+        let (k3s, k3s_version) = (self.k3s.unwrap_or_default(), self.k3s_version.unwrap_or_default());
+        Ok(Options { k3s, k3s_version, ..asked })
     }
 
     /// The same without k3s.
@@ -101,7 +102,7 @@ impl Start {
             ModeArg::Node => Mode::Node,
         };
         let files: Result<Vec<PathBuf>, _> = self.files.iter().map(std::path::absolute).collect();
-        Ok(Options { mode, files: files?, safe: self.safe, k3s: PathBuf::new(), k3s_flags })
+        Ok(Options { mode, files: files?, safe: self.safe, k3s_flags, ..Options::default() })
     }
 
     /// Whether anything but the executable was asked for.
@@ -137,7 +138,8 @@ fn adopt(args: Args, paths: &Paths, view: &View, phases: &mut Phases) -> Result<
     phases.begin(&format!("Already running (supervisor pid {})", running.pid));
     if args.start.asks_for_something() || !args.k3s_flags.is_empty() {
         let asked = args.start.asked(paths, args.k3s_flags)?;
-        let same = Options { k3s: running.options.k3s.clone(), ..asked };
+        let Options { k3s, k3s_version, .. } = running.options.clone();
+        let same = Options { k3s, k3s_version, ..asked };
         if same != running.options {
             let flags = running.options.k3s_flags.join(" ");
             phases.warn(&format!(

@@ -110,6 +110,9 @@ pub struct Options {
     pub safe: bool,
     /// The k3s executable.
     pub k3s: PathBuf,
+    /// The version that it named when it was found; empty: not asked yet.
+    #[serde(default)]
+    pub k3s_version: String,
     /// The user's own k3s flags.
     pub k3s_flags: Vec<String>,
 }

@@ -12,6 +12,7 @@ use super::flags;
 use super::lifecycle::Plan;
 use super::process::End;
 use crate::intercept::{Exited, Interceptor, Launch, Session};
+use crate::k3s::version::parse;
 use crate::rules::observed::Traced;
 
 /// Marks what belongs to a supervisor, so that `down` finds it after the supervisor was killed.
@@ -64,12 +65,8 @@ pub fn supply_host_local(bin: &Path) -> Result<(), FileError> {
 /// The version that `k3s --version` names.
 pub fn version(interceptor: &Interceptor, k3s: &Path) -> Option<String> {
     let argv = [k3s.as_os_str().to_owned(), "--version".into()];
-    parse_version(&super::process::output(interceptor, &argv, Duration::from_secs(20))?)
-}
-
-fn parse_version(text: &str) -> Option<String> {
-    let first = text.lines().find(|line| line.starts_with("k3s version "))?;
-    first.split_whitespace().nth(2).map(str::to_owned)
+    let said = super::process::output(interceptor, &argv, Duration::from_secs(20))?;
+    parse(&said).map(|found| found.version)
 }
 
 /// Why k3s ended, in one line.
@@ -135,13 +132,6 @@ mod tests {
             assert_eq!(explained(Exited::Code(1), &lines), expected);
         }
         assert_eq!(explained(Exited::Signal(9), &[]), "killed by signal 9");
-    }
-
-    #[test]
-    fn the_version_is_the_third_word() {
-        let text = "k3s version v1.34.2+k3s1 (d2f7c4d3)\ngo version go1.24.9\n";
-        assert_eq!(parse_version(text).as_deref(), Some("v1.34.2+k3s1"));
-        assert_eq!(parse_version("busybox"), None);
     }
 
     #[test]

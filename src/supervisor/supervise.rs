@@ -267,8 +267,13 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Beside the start, not before it: it must not make the start longer.
-    fn find_version(&self) {
+    /// Beside the start, not before it, and not when it was just asked: it must not make the start longer. Asked again at
+    /// each further start, since the file may be another by then.
+    fn find_version(&mut self) {
+        if self.k3s_runs == 1 && !self.options.k3s_version.is_empty() {
+            self.reporter.document.k3s.version = self.options.k3s_version.clone();
+            return;
+        }
         let (interceptor, k3s, events) =
             (self.interceptor.clone(), self.options.k3s.clone(), self.events.clone());
         let find = move || {
