@@ -2,6 +2,7 @@
 
 pub mod args;
 mod error;
+mod known;
 pub mod places;
 pub mod release;
 #[cfg(test)]
@@ -82,7 +83,7 @@ pub fn locate_in(
     let named = request.explicit.as_ref().map(|path| (path, Origin::Flag));
     let named = named.or_else(|| places.named.as_ref().map(|path| (path, Origin::Environment)));
     if let Some((path, origin)) = named {
-        return explicit(path, origin, wanted.as_deref());
+        return explicit(path, origin, wanted.as_deref(), places);
     }
     if let Some(found) = on_path(places, wanted.as_deref(), progress) {
         return Ok(found);
@@ -97,16 +98,16 @@ pub fn locate_in(
         fetch(&version, &dest, places, fetcher, progress)?;
         Origin::Downloaded
     };
-    let reported = version::probe(&dest)?;
+    let reported = known::version(&dest, places)?;
     Ok(Located { path: dest, version: reported.version, origin })
 }
 
 /// A path that the user named is used or refused; nothing else is tried behind their back.
-fn explicit(path: &Path, origin: Origin, wanted: Option<&str>) -> Result<Located, Error> {
+fn explicit(path: &Path, origin: Origin, wanted: Option<&str>, places: &Places) -> Result<Located, Error> {
     let unusable = |reason: String| Error::Unusable { path: path.to_owned(), origin, reason };
     let path = std::path::absolute(path).map_err(|error| unusable(error.to_string()))?;
     places::check_executable(&path).map_err(|error| unusable(error.to_string()))?;
-    let reported = version::probe(&path)?;
+    let reported = known::version(&path, places)?;
     match wanted {
         Some(wanted) if wanted != reported.version => {
             Err(Error::OtherVersion { path, found: reported.version, wanted: wanted.to_owned() })
@@ -118,7 +119,7 @@ fn explicit(path: &Path, origin: Origin, wanted: Option<&str>) -> Result<Located
 /// A k3s on PATH that runs and is the wanted version; others are passed over, which is told.
 fn on_path(places: &Places, wanted: Option<&str>, progress: &mut dyn Progress) -> Option<Located> {
     let path = places.on_path("k3s")?;
-    match version::probe(&path) {
+    match known::version(&path, places) {
         Ok(found) if wanted.is_none_or(|wanted| wanted == found.version) => {
             Some(Located { path, version: found.version, origin: Origin::Path })
         }

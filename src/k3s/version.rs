@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::Error;
 use crate::bounded;
 
@@ -12,7 +14,7 @@ use crate::bounded;
 const PROBE_LIMIT: Duration = Duration::from_secs(30);
 
 /// `k3s version v1.34.2+k3s1 (abcdef12)`, taken apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Version {
     /// `v1.34.2+k3s1`.
     pub version: String,
