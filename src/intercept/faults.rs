@@ -45,12 +45,15 @@ pub fn may_wait(filesystem: Option<&[u8]>, flags: u64) -> bool {
 
 /// Whether a descriptor with this link in /proc lets its holder answer page faults.
 pub fn serves(link: &str) -> bool {
-    link == "/dev/fuse" || link == "anon_inode:[userfaultfd]" || link.starts_with("/dev/nbd")
+    link == "/dev/fuse"
+        || link == "/dev/userfaultfd"
+        || link == "anon_inode:[userfaultfd]"
+        || link.starts_with("/dev/nbd")
 }
 
 /// Whether a path that ends so could be one that [`serves`]: a look at the last segment is cheap, resolving is not.
 pub fn could_serve(last: &str) -> bool {
-    last == "fuse" || last.starts_with("nbd")
+    last == "fuse" || last == "userfaultfd" || last.starts_with("nbd")
 }
 
 #[cfg(test)]
@@ -59,7 +62,7 @@ mod tests {
 
     #[test]
     fn every_device_that_serves_faults_is_worth_a_look() {
-        for link in ["/dev/fuse", "/dev/nbd0", "/dev/nbd15p1"] {
+        for link in ["/dev/fuse", "/dev/userfaultfd", "/dev/nbd0", "/dev/nbd15p1"] {
             assert!(serves(link) && could_serve(link.rsplit('/').next().unwrap()), "{link}");
         }
         assert!(!could_serve("null") && !serves("/home/nbd"));

@@ -4,7 +4,8 @@
 //! link in an ordinary filesystem is not followed: resolving through a tracee's view could wait for a tracee
 //! (a FUSE server), and the tracer never does. docs/transparency.md says so.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
@@ -79,6 +80,12 @@ pub fn is_procfs_root(tid: Tid, fd: i32) -> bool {
         .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
         .open(format!("/proc/{tid}/fd/{fd}"));
     handle.is_ok_and(|handle| fstatfs(&handle).is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC))
+}
+
+/// The mount that an open file lies on, where the kernel tells (proc(5), fdinfo; gVisor does not).
+pub fn mount_of(file: &File) -> Option<u64> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
 }
 
 /// A namespace's identity, such as `mnt:[4026531841]`.

@@ -13,6 +13,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use super::Backend;
 use super::call::{self, Call};
 use super::memory::{Done, Job};
+use super::path;
 use super::tracer::Tracer;
 use crate::rules::observed::Scalar;
 use crate::sys::ptrace::{self, Registers, Tid};
@@ -205,8 +206,8 @@ impl Tracer {
     /// Opens the tracee's new descriptor and writes the fake into it.
     ///
     /// Another thread of the tracee may have put something else in its place, whose open could block or act; so it is
-    /// taken by O_PATH, which does neither, and opened only when its name and device are those of memfds. (The name
-    /// first: asking an object of a FUSE filesystem for its device could wait for a tracee.)
+    /// taken by O_PATH, which does neither, and opened only when its name, mount and device are those of memfds. (The
+    /// device last: asking an object of a FUSE filesystem for it could wait for a tracee, and its name can be made up.)
     fn fill_memfd(&self, tid: Tid, fd: i64, fill: &Fill) -> std::io::Result<File> {
         let handle = File::options()
             .read(true)
@@ -214,10 +215,12 @@ impl Tracer {
             .open(format!("/proc/{tid}/fd/{fd}"))?;
         let ours = format!("/proc/self/fd/{}", handle.as_raw_fd());
         let named = std::fs::read_link(&ours)?.to_string_lossy().starts_with("/memfd:");
-        if !named || handle.metadata()?.dev() != self.memfd_device {
+        let mounted = named && path::mount_of(&handle) == self.memfd_mount;
+        if !mounted || handle.metadata()?.dev() != self.memfd_device {
             return Err(std::io::Error::other("the descriptor is not the memfd that was made"));
         }
-        let memfd = File::options().read(true).write(true).open(ours)?;
+        // Not to wait for a thread of the tracee that holds a lease (fcntl(2), F_SETLEASE) on it: that takes 45 s.
+        let memfd = File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(ours)?;
         // pwrite: in gVisor the offset is shared with the tracee's descriptor.
         memfd.write_all_at(&fill.content, 0)?;
         memfd.set_permissions(std::fs::Permissions::from_mode(fill.mode))?;

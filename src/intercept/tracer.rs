@@ -33,6 +33,9 @@ use crate::sys::shared::sealed_memfd;
 use crate::sys::signal::Dispositions;
 use crate::sys::wait::{self, Event};
 
+/// After so many stops served as they come, every thread that waits has its turn.
+const IN_A_ROW: u32 = 16;
+
 /// All that the tracer thread owns.
 pub struct Tracer {
     pub(super) backend: Backend,
@@ -49,6 +52,8 @@ pub struct Tracer {
     pub(super) exits: HashMap<Tid, Sender<Exited>>,
     pub(super) tracees: HashSet<Tid>,
     pub(super) idle_waiters: Vec<Sender<()>>,
+    /// Kept for its room alone.
+    waiting: Vec<(Tid, Event)>,
     pub(super) pending: HashMap<Tid, Pending>,
     pub(super) parked: HashMap<Tid, (u64, Parked)>,
     /// Scratch pages of threads whose redirected call is under way, or was interrupted.
@@ -58,6 +63,7 @@ pub struct Tracer {
     pub(super) faults_may_wait: bool,
     pub(super) own_mount_namespace: Option<String>,
     pub(super) memfd_device: u64,
+    pub(super) memfd_mount: Option<u64>,
     pub(super) started: i64,
 }
 
@@ -71,7 +77,8 @@ impl Tracer {
         requests: Receiver<Request>,
         signals: Dispositions,
     ) -> std::io::Result<Self> {
-        let sample = File::from(sealed_memfd("sandbar-probe", 0)?).metadata()?;
+        let memfd = File::from(sealed_memfd("sandbar-probe", 0)?);
+        let sample = memfd.metadata()?;
         // With everything traced a filter would only add stops.
         let filter = if backend == Backend::SeccompTrace {
             filter::program(probe::offered, descriptors)
@@ -92,6 +99,7 @@ impl Tracer {
             exits: HashMap::new(),
             tracees: HashSet::new(),
             idle_waiters: Vec::new(),
+            waiting: Vec::new(),
             pending: HashMap::new(),
             parked: HashMap::new(),
             scratch: HashMap::new(),
@@ -100,18 +108,27 @@ impl Tracer {
             faults_may_wait: false,
             own_mount_namespace: path::namespace(std::process::id() as Tid, "mnt"),
             memfd_device: sample.dev(),
+            memfd_mount: path::mount_of(&memfd),
             started: sample.mtime(),
         })
     }
 
     /// Runs until the process ends.
     pub fn run(mut self) {
+        let mut in_a_row = 0;
         loop {
             if self.faults_may_wait {
                 self.wait_with_offload();
             } else {
                 match wait::wait_any(true) {
-                    Ok(Some((tid, event))) => self.guarded(tid, event),
+                    Ok(Some((tid, event))) => {
+                        self.guarded(tid, event);
+                        in_a_row += 1;
+                        if in_a_row >= IN_A_ROW {
+                            in_a_row = 0;
+                            self.serve_all_that_wait();
+                        }
+                    }
                     // No child at all: whatever was missed, no tracee is left. Sleep until a request rings.
                     Ok(None) => {
                         self.tracees.clear();
@@ -146,13 +163,14 @@ impl Tracer {
             return;
         };
         loop {
-            while let Ok(Some((tid, event))) = wait::wait_any(false) {
-                self.guarded(tid, event);
-            }
+            let served = self.serve_all_that_wait();
             for (tid, token, done) in self.offload.finished() {
                 self.offloaded(tid, token, done);
             }
             self.take_requests();
+            if served {
+                continue;
+            }
             let fds = &mut [
                 PollFd::new(children.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.offload.bell(), PollFlags::POLLIN),
@@ -161,6 +179,20 @@ impl Tracer {
             let _ = poll(fds, PollTimeout::NONE);
             while let Ok(Some(_)) = children.read_signal() {}
         }
+    }
+
+    /// Serves every thread that waits, once; whether there was one. The kernel names whichever it finds first in its list, so
+    /// a few busy threads would otherwise be served before all others, for as long as they please. None runs on before all
+    /// are known: each can wait but once until then.
+    fn serve_all_that_wait(&mut self) -> bool {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        while let Ok(Some(one)) = wait::wait_any(false) {
+            waiting.push(one);
+        }
+        let any = !waiting.is_empty();
+        waiting.drain(..).for_each(|(tid, event)| self.guarded(tid, event));
+        self.waiting = waiting;
+        any
     }
 
     /// Nothing that one stop does may end the loop.
@@ -332,8 +364,8 @@ impl Tracer {
                 self.parked.insert(tid, (self.tokens, parked));
             }
             Err(error) => {
-                tracing::error!(%error, "no thread for a memory access: the call runs unchanged");
-                self.resume(tid, 0);
+                tracing::error!(%error, "no thread for a memory access");
+                self.proceed(tid, parked, Done::Reached(false));
             }
         }
     }

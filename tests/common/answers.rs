@@ -60,6 +60,9 @@ pub const CASES: &[Case] = &[
         ..case("fifo", &[FIFO, FIFO_TARGET])
     },
     case("race", &[FAKE, REDIRECT, "2"]),
+    case("hostile", &["busy", FAKE]),
+    case("hostile", &["offloaded", FAKE]),
+    case("hostile", &["lease", FAKE]),
     case("static_go", &[FAKE, REDIRECT, TARGET]),
     Case {
         linux_only: Some("the server is written for Linux's FUSE; gVisor's asks more of one"),
