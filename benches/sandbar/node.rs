@@ -134,8 +134,10 @@ impl Node {
             "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.42.0.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]},
         }]});
         write(Path::new(NETWORK), &network.to_string())?;
+        // As sandbar's profile has it for machines whose root may not lower that score; elsewhere it changes nothing.
         let plugins = format!(
-            "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.cni]\n  bin_dirs = [{:?}]\n",
+            "version = 3\n[plugins.'io.containerd.cri.v1.runtime']\n  restrict_oom_score_adj = true\n\
+             [plugins.'io.containerd.cri.v1.runtime'.cni]\n  bin_dirs = [{:?}]\n",
             data.join("data/cni")
         );
         write(&data.join(DROP_IN), &plugins)?;
