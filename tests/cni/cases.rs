@@ -12,12 +12,13 @@ use super::talk::{ask_by_datagram, ask_from, datagrams, serve};
 type Case = fn(&Node);
 
 /// All of them.
-pub const CASES: [(&str, Case); 20] = [
+pub const CASES: [(&str, Case); 21] = [
     ("pods talk with each other and with their node", pods_talk),
     ("a pod reaches outside with its node's address", egress),
     ("a host port answers everybody", host_port),
     ("a pod reaches outside by user space", egress_in_user_space),
     ("a host port in user space answers everybody", host_port_in_user_space),
+    ("a host port of somebody else's address, or of the loopback, is refused", host_port_of_others),
     ("the server in user space ends and begins again", server_restarts),
     ("eight at once", eight_at_once),
     ("killed half-way, then DEL and ADD", killed_then_deleted),
@@ -166,6 +167,31 @@ fn host_port_in_user_space(node: &Node) {
     }
     std::net::TcpListener::bind((node.address, 8086)).unwrap();
     usual(node);
+}
+
+fn host_port_of_others(node: &Node) {
+    node.pod("a");
+    for way in [json!({}), in_user_space()] {
+        for (host_ip, why) in [("8.8.8.8", "not an address of the node"), ("127.0.0.1", "loopback")] {
+            let mapping =
+                json!([{"hostPort": 8053, "containerPort": 53, "protocol": "udp", "hostIP": host_ip}]);
+            let mut more = ports(&mapping);
+            way.as_object().unwrap().iter().for_each(|(key, value)| more[key] = value.clone());
+            let refused = node.add("a", &more).unwrap_err();
+            assert_eq!(refused["code"], 102, "{refused}");
+            let said = refused["msg"].as_str().unwrap();
+            assert!(said.contains(why) && said.contains("leave hostIP out"), "{said}");
+            assert_eq!(sh("ip -n a -o link").lines().count(), 1, "only lo is left in the pod");
+        }
+    }
+    usual(node);
+    node.assert_nothing_is_left();
+    // The node's own is one to ask for.
+    let own = json!([{"hostPort": 8080, "containerPort": 80, "hostIP": node.address.to_string()}]);
+    let address = node.add("a", &ports(&own)).unwrap();
+    serve(Some("a"), (address, 80).into());
+    ask_from(None, node.address, 8080, "who").unwrap();
+    node.del("a");
 }
 
 fn host_port_with(node: &Node, config: &Value, seen: impl Fn(std::net::IpAddr) -> std::net::IpAddr) {
