@@ -68,3 +68,16 @@ fn the_chart_installs_the_resource_that_the_binary_applies() {
         == read("charts/sandbar/files/sandboxconfigs.sandbar.dev.yaml");
     assert!(same, "run hack/update-crds and commit what it writes");
 }
+
+/// Who may write SandboxConfigs is root on the node, which editors of a cluster are not: only an administrator gives that right.
+#[test]
+fn only_the_right_to_view_joins_the_built_in_roles() {
+    for path in ["manifests/base/roles.yaml", "charts/sandbar/templates/rbac.yaml"] {
+        let text = std::fs::read_to_string(root(path)).unwrap();
+        let (view, edit) = text.split_once("\n---\n").unwrap();
+        assert!(view.contains("aggregate-to-view") && view.ends_with("verbs: [get, list, watch]"), "{path}");
+        assert!(edit.contains("-edit\n") && edit.contains("update"), "{path}");
+        assert!(!text.contains("aggregate-to-edit") && !text.contains("aggregate-to-admin"), "{path}");
+        assert!(!edit.contains("aggregate-to-"), "{path}");
+    }
+}

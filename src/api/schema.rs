@@ -90,6 +90,29 @@ mod tests {
         assert!(args["maxItems"].is_number() && args["items"]["maxLength"].is_number(), "{args}");
     }
 
+    /// CEL's regular expressions are RE2's, of which that crate's are the like.
+    #[test]
+    fn the_double_stars_of_cel_are_those_of_the_allow_list() {
+        use crate::rules::bounds::check_rule;
+        use crate::rules::model::{Action, Rule, Target};
+        let from = spec_property("redirects")["items"]["properties"]["from"].clone();
+        let rules = from["x-kubernetes-validations"].as_array().unwrap();
+        let rule = rules.iter().find(|rule| rule["message"].as_str().unwrap().contains("at most 2 `**`"));
+        let rule = rule.unwrap()["rule"].as_str().unwrap();
+        let refused = rule.strip_prefix("!self.matches('").unwrap().strip_suffix("')").unwrap();
+        let refused = regex::Regex::new(refused).unwrap();
+        let parts = ["**", "a", "*", "a**", "***"];
+        for number in 0..parts.len().pow(5) {
+            let segment = |at: u32| parts[number / parts.len().pow(at) % parts.len()];
+            for length in 1..=5 {
+                let glob = format!("/proc/{}", (0..length).map(segment).collect::<Vec<_>>().join("/"));
+                let action = Action::Redirect { from: glob.clone(), target: Target::To("/dev/null".into()) };
+                let allowed = check_rule(&Rule { source: "test".into(), action }).is_ok();
+                assert_eq!(refused.is_match(&glob), !allowed, "{glob}");
+            }
+        }
+    }
+
     #[test]
     fn the_reserved_flags_of_cel_are_those_of_the_allow_list() {
         let args = spec_property("k3s")["properties"]["extraArgs"].clone();

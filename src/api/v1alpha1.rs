@@ -114,13 +114,16 @@ pub struct FileRule {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("has(self.to) != has(self.sibling)").message("give exactly one of `to` and `sibling`"))]
 pub struct RedirectRule {
-    /// Absolute path or glob below /proc or /sys, or /dev/kmsg: `*` inside a segment, `**` for any number of segments.
+    /// Absolute path or glob below /proc or /sys, or /dev/kmsg: `*` inside a segment, `**` for any number of segments, at
+    /// most two of them and not side by side.
     #[schemars(length(min = 1, max = 1024))]
     #[x_kube(
         validation = Rule::new("self == '/dev/kmsg' || self.startsWith('/proc/') || self.startsWith('/sys/')")
             .message("outside the allow-list: /proc/**, /sys/**, /dev/kmsg"),
         validation = Rule::new("!self.matches('//|/[.][.]?(/|$)|/$')")
-            .message("not in canonical form: no `.`, `..`, `//` or trailing `/`")
+            .message("not in canonical form: no `.`, `..`, `//` or trailing `/`"),
+        validation = Rule::new("!self.matches('(?s)/[*][*]((/.*)?/[*][*](/.*)?)?/[*][*](/|$)')")
+            .message("at most 2 `**` in a glob, and not side by side")
     )]
     pub from: String,
     /// An absolute path on the node: /dev/null, or a file below /var/lib/sandbar/files.

@@ -57,7 +57,7 @@ pub struct PortMapping {
     /// The runtime writes it in either case.
     #[serde(default, alias = "Protocol", deserialize_with = "protocol")]
     pub protocol: Protocol,
-    /// The node's address that it is bound to; every one if empty.
+    /// The node's address that it is bound to; every one if empty. Whether it is the node's is seen when the port is opened.
     #[serde(default, rename = "hostIP", alias = "HostIP")]
     pub host_ip: String,
 }

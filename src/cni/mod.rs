@@ -4,6 +4,7 @@
 //! (<https://www.cni.dev/docs/spec/>). Calls on one state directory take turns; none takes longer than a bound.
 
 mod add;
+mod antispoof;
 mod call;
 mod check;
 pub mod config;

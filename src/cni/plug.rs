@@ -9,6 +9,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::antispoof;
 use super::error::CniError;
 use super::links::Link;
 use super::netlink::Netlink;
@@ -59,6 +60,8 @@ impl Plug<'_> {
         for gateway in outcome.ips.iter().filter_map(|ip| ip.gateway) {
             node.add_address(link.index, gateway.into()).map_err(failed("give an address to"))?;
         }
+        // Before it carries anything.
+        antispoof::guard(&peer);
         node.up(link.index).map_err(failed("take up"))?;
         for ip in &outcome.ips {
             node.add_route(link.index, ip.address, None)

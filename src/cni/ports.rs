@@ -87,23 +87,33 @@ fn plan<'a>(
     Ok(rules)
 }
 
-/// The addresses that a port is open on. Not the loopback: what comes from there may not leave it.
+/// The addresses that a port is open on, which are the node's own: a rule for somebody else's would take from all pods what they
+/// send there. Not the loopback: what comes from there may not leave it, and what listens there is meant for the node alone.
 fn node_addresses(port: &PortMapping, addresses: &[IpNet]) -> Result<Vec<Ipv4Addr>, CniError> {
     let own = addresses.iter().filter_map(|net| match net.addr() {
         IpAddr::V4(address) if !address.is_loopback() => Some(address),
         _ => None,
     });
-    match port.host_ip.parse::<IpAddr>() {
-        Ok(IpAddr::V4(address)) if !address.is_unspecified() => Ok(vec![address]),
-        Ok(IpAddr::V6(address)) if !address.is_unspecified() => {
-            Err(CniError::Rules(format!("host port {}: {address} is no IPv4 address", port.host_port)))
-        }
+    // The gateway's address is on many links.
+    let mut own: Vec<_> = own.collect();
+    own.sort_unstable();
+    own.dedup();
+    let wanted = port.host_ip.parse::<IpAddr>().ok().filter(|wanted| !wanted.is_unspecified());
+    let Some(wanted) = wanted else { return Ok(own) };
+    match wanted {
+        IpAddr::V4(address) if own.contains(&address) => Ok(vec![address]),
         _ => {
-            // The gateway's address is on many links.
-            let mut own: Vec<_> = own.collect();
-            own.sort_unstable();
-            own.dedup();
-            Ok(own)
+            let why = match wanted {
+                IpAddr::V6(_) => "is no IPv4 address",
+                _ if wanted.is_loopback() => "is the node's loopback, which is not for pods",
+                IpAddr::V4(_) => "is not an address of the node",
+            };
+            let own: Vec<_> = own.iter().map(Ipv4Addr::to_string).collect();
+            Err(CniError::Rules(format!(
+                "host port {}: hostIP {wanted} {why}; leave hostIP out, for all of the node's addresses, or give one of them: {}",
+                port.host_port,
+                own.join(", ")
+            )))
         }
     }
 }
@@ -129,6 +139,25 @@ mod tests {
         assert_eq!(open("::"), all);
         assert_eq!(open("198.18.0.2"), ["198.18.0.2".parse::<Ipv4Addr>().unwrap()]);
         assert!(node_addresses(&port("2001:db8::1", Protocol::Tcp), &addresses).is_err());
+    }
+
+    #[test]
+    fn a_port_of_an_address_that_is_not_the_nodes_or_of_its_loopback_is_refused() {
+        let addresses: [IpNet; 2] = ["127.0.0.1/8".parse().unwrap(), "198.18.0.2/24".parse().unwrap()];
+        let pod = Pod { address: "10.42.0.5".parse().unwrap(), gateway: "10.42.0.1".parse().unwrap() };
+        for (host_ip, why) in [
+            ("8.8.8.8", "not an address of the node"),
+            ("198.18.0.3", "not an address of the node"),
+            ("127.0.0.1", "loopback"),
+            ("127.0.0.53", "loopback"),
+            ("::ffff:127.0.0.1", "no IPv4 address"),
+        ] {
+            let by_nat = plan([port(host_ip, Protocol::Udp)].iter(), pod, &addresses).unwrap_err();
+            let in_user_space = forwards([port(host_ip, Protocol::Udp)].iter(), pod, &addresses).unwrap_err();
+            for error in [by_nat.to_string(), in_user_space.to_string()] {
+                assert!(error.contains(why) && error.contains("give one of them: 198.18.0.2"), "{error}");
+            }
+        }
     }
 
     #[test]

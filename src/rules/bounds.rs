@@ -6,6 +6,8 @@ use super::model::{Action, DesiredDocument, Rule, Target};
 pub const MAX_RULES: usize = 16_384;
 /// Longest path or glob, in bytes (the kernel's PATH_MAX less its NUL).
 pub const MAX_PATH_BYTES: usize = 4095;
+/// Most `**` in one glob, and none beside another: each further one multiplies the places that a path could be at.
+pub const MAX_DOUBLE_STARS: usize = 2;
 /// Longest fake-file value, in bytes: what fits a page, as for a sysctl.
 pub const MAX_VALUE_BYTES: usize = 65_536;
 /// Where `to:` targets other than `/dev/null` must lie.
@@ -74,7 +76,8 @@ pub fn check_rule(rule: &Rule) -> Result<(), Refusal> {
                 .then(|| format!("value of {} bytes, more than {MAX_VALUE_BYTES}", value.len()))
         }),
         Action::Redirect { from, target } => {
-            well_formed(from).or_else(|| allowed_source(from)).or_else(|| allowed_target(target))
+            let path = well_formed(from).or_else(|| allowed_source(from)).or_else(|| cheap(from));
+            path.or_else(|| allowed_target(target))
         }
         Action::Filesystem { path, .. } => literal(path).or_else(|| {
             let kernel =
@@ -109,6 +112,15 @@ fn well_formed(path: &str) -> Option<String> {
 
 fn literal(path: &str) -> Option<String> {
     well_formed(path).or_else(|| path.contains('*').then(|| "wildcards are for redirects only".to_owned()))
+}
+
+/// Whether looking for a glob stays cheap.
+fn cheap(glob: &str) -> Option<String> {
+    let double = |segment: &&str| *segment == "**";
+    let count = glob.split('/').filter(double).count();
+    let adjacent = glob.split('/').zip(glob.split('/').skip(1)).any(|pair| pair == ("**", "**"));
+    (count > MAX_DOUBLE_STARS || adjacent)
+        .then(|| format!("at most {MAX_DOUBLE_STARS} `**` in a glob, and not side by side"))
 }
 
 fn allowed_source(path: &str) -> Option<String> {
@@ -188,6 +200,19 @@ mod tests {
             Ok(())
         );
         assert_eq!(check_rule(&redirect("/dev/kmsg", Target::To("/dev/null".into()))), Ok(()));
+    }
+
+    #[test]
+    fn globs_with_many_double_stars_are_refused() {
+        let check = |from: &str| check_rule(&redirect(from, Target::To("/dev/null".into())));
+        for from in ["/proc/**", "/proc/**/x/**", "/proc/**/*/**/x", "/proc/a**/**b/***/c**/x"] {
+            assert_eq!(check(from), Ok(()), "{from}");
+        }
+        let many = format!("/proc/{}x", "**/".repeat(330));
+        for from in ["/proc/**/**", "/proc/**/**/x", "/proc/**/a/**/b/**/c", "/proc/**/a/**/b/**", &many] {
+            let refusal = check(from).unwrap_err().to_string();
+            assert!(refusal.contains("at most 2 `**`"), "{refusal}");
+        }
     }
 
     #[test]

@@ -70,11 +70,10 @@ impl Matcher {
 
     /// The file or redirect rule for an absolute, canonical path.
     pub fn lookup(&self, path: &str) -> Option<RuleIndex> {
-        let exact = self.exact.get(path).copied();
-        let parts: Vec<&str> = segments(path).collect();
-        let mut best = exact;
-        self.globs.collect(&parts, &mut best);
-        best
+        let mut walk = Walk::default();
+        walk.enter(&self.globs);
+        segments(path).for_each(|segment| walk.step(segment));
+        self.exact.get(path).copied().into_iter().chain(walk.rules()).min()
     }
 
     /// Whether there is any filesystem rule.
@@ -119,26 +118,53 @@ impl Node {
     fn descend_boxed(&mut self, rest: &mut dyn Iterator<Item = &str>) -> &mut Node {
         self.descend(rest)
     }
+}
 
-    fn collect(&self, parts: &[&str], best: &mut Option<RuleIndex>) {
-        if let Some(deep) = &self.any_depth {
-            // `**` stands for any number of segments, none included.
-            for skip in 0..=parts.len() {
-                deep.collect(&parts[skip..], best);
-            }
+/// Where a path may be in the tree. A node counts once in however many ways it was reached, so that a lookup takes no longer than
+/// the path's segments times the tree's nodes, whatever the globs: with one walk per way it would be exponential in their `**`.
+#[derive(Default)]
+struct Walk<'a> {
+    nodes: Vec<&'a Node>,
+    /// Those behind a `**`, which take any further segment and stay.
+    deep: Vec<&'a Node>,
+    known_deep: HashSet<*const Node>,
+}
+
+impl<'a> Walk<'a> {
+    fn enter(&mut self, mut node: &'a Node) {
+        self.nodes.push(node);
+        // `**` stands for any number of segments, none included. Of a node that is known all further ones are.
+        while let Some(below) = node.any_depth.as_deref()
+            && self.known_deep.insert(below)
+        {
+            self.deep.push(below);
+            node = below;
         }
-        let Some((first, rest)) = parts.split_first() else {
-            if let Some(rule) = self.rule {
-                *best = Some(best.map_or(rule, |known| known.min(rule)));
-            }
-            return;
-        };
-        if let Some(next) = self.literal.get(*first) {
-            next.collect(rest, best);
+    }
+
+    fn step(&mut self, segment: &str) {
+        let before = std::mem::take(&mut self.nodes);
+        // What is entered from here on has its turn with the next segment.
+        let deep = self.deep.len();
+        for node in before {
+            self.leave(node, segment);
         }
-        for (_, next) in self.wild.iter().filter(|(wild, _)| wild.matches(first)) {
-            next.collect(rest, best);
+        for at in 0..deep {
+            self.leave(self.deep[at], segment);
         }
+    }
+
+    fn leave(&mut self, node: &'a Node, segment: &str) {
+        if let Some(next) = node.literal.get(segment) {
+            self.enter(next);
+        }
+        for (_, next) in node.wild.iter().filter(|(wild, _)| wild.matches(segment)) {
+            self.enter(next);
+        }
+    }
+
+    fn rules(&self) -> impl Iterator<Item = RuleIndex> {
+        self.nodes.iter().chain(&self.deep).filter_map(|node| node.rule)
     }
 }
 
@@ -189,6 +215,19 @@ mod tests {
             assert_eq!(matcher.lookup(path), Some(0), "{path}");
         }
         assert_eq!(matcher.lookup("/sys/fs/cgroup/cpu/cpuacct.usage"), None);
+    }
+
+    #[test]
+    fn a_lookup_takes_no_longer_for_many_double_stars() {
+        let (done, heard) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let matcher = redirects(&[&format!("/proc/{}x", "**/".repeat(330)), "/proc/**/a/**/a/**/y"]);
+            let path = |last: &str| format!("/proc/{}{last}", "a/".repeat(1000));
+            done.send(["x", "y", "z"].map(|last| matcher.lookup(&path(last)))).unwrap();
+        });
+        // Not joined: a thread that takes for ever would be the failure.
+        let found = heard.recv_timeout(std::time::Duration::from_secs(20));
+        assert_eq!(found, Ok([Some(0), Some(1), None]));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use nix::sys::eventfd::EventFd;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 
 use super::control::{Options, Running};
@@ -65,6 +66,10 @@ pub fn run(paths: Paths, options: Options, backend: Backend, detached: bool) -> 
     mounts::sweep(&paths.run)?;
     let log = logging::start(&paths, !detached).map_err(log_failure)?;
     let started = boot(&paths, options, backend, (inherited, stop_signals))?;
+    // After the trials of what can be done here, which are to see the limit that was given.
+    if let Err(errno) = raise_open_files() {
+        tracing::warn!("the limit of open descriptors stays as it was given: {errno}");
+    }
     if detached {
         exchange_output(&log).map_err(log_failure)?;
     }
@@ -99,6 +104,12 @@ fn block_stop_signals() -> Result<SigSet, Failure> {
     }
     signals.thread_block()?;
     Ok(signals)
+}
+
+/// The network in user space has a descriptor for each connection of pods, and 1024, which many are given, are few for that.
+fn raise_open_files() -> nix::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
 }
 
 fn exchange_output(log: &Arc<Mutex<RotatingFile>>) -> io::Result<()> {
@@ -320,4 +331,47 @@ fn listen(events: &Sender<Event>, stop: SigSet, bell: Arc<EventFd>) -> io::Resul
         }
     })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read;
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+    use crate::sys::spawn::{Spawn, fork};
+
+    #[test]
+    fn what_is_started_gets_the_limit_of_descriptors_that_was_given() {
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        // By one: other tests run in this process.
+        setrlimit(Resource::RLIMIT_NOFILE, hard - 1, hard).unwrap();
+        let given = Dispositions::current();
+        raise_open_files().unwrap();
+        assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (hard, hard));
+        let (output, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
+        let spawn = Spawn {
+            program: c"/bin/sh".into(),
+            argv: vec![c"sh".into(), c"-c".into(), c"ulimit -Sn; ulimit -Hn".into()],
+            env: Vec::new(),
+            cwd: None,
+            fds: vec![(write.as_raw_fd(), 1)],
+            new_session: false,
+            terminal: false,
+            filter: None,
+            signals: &given,
+            probe: false,
+        };
+        let started = fork(&spawn).unwrap();
+        let pid = nix::unistd::Pid::from_raw(started.pid);
+        let _failed = started.release().unwrap();
+        drop(write);
+        let mut said = String::new();
+        File::from(output).read_to_string(&mut said).unwrap();
+        // Another test's thread may have waited for it.
+        let _ = nix::sys::wait::waitpid(pid, None);
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+        assert_eq!(said, format!("{}\n{hard}\n", hard - 1));
+    }
 }

@@ -1,4 +1,4 @@
-//! Signal dispositions and masks of this process.
+//! Signal dispositions and masks of this process, and what else a program inherits that we change for ourselves.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,8 +24,9 @@ extern "C" fn note_sigpipe() {
 
 const SIGNALS: std::ops::Range<i32> = 1..65;
 
-/// Every disposition and the mask as they were, to be restored in a child.
+/// Every disposition, the mask, and the limit of open descriptors as they were, to be restored in a child.
 pub struct Dispositions {
+    open_files: Option<libc::rlimit>,
     known: Vec<(i32, libc::sigaction)>,
     mask: libc::sigset_t,
 }
@@ -60,7 +61,10 @@ impl Dispositions {
             libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &raw mut mask);
             mask
         };
-        Self { known, mask }
+        let mut open_files = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: only reads the limit into a live local.
+        let read = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut open_files) };
+        Self { open_files: (read == 0).then_some(open_files), known, mask }
     }
 
     /// Restores them. Async-signal-safe.
@@ -68,6 +72,10 @@ impl Dispositions {
         for (signal, action) in &self.known {
             // SAFETY: installs a disposition that this process had; KILL and STOP fail harmlessly.
             unsafe { libc::sigaction(*signal, action, std::ptr::null_mut()) };
+        }
+        if let Some(limit) = &self.open_files {
+            // SAFETY: sets a limit that this process had; one system call, which reads it.
+            unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, limit) };
         }
         // SAFETY: sets this thread's mask from a set that the kernel gave.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.mask, std::ptr::null_mut()) };

@@ -1,5 +1,6 @@
 //! What the plugin must do, case by case, in any of the places.
 
+use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 use std::{fs, thread};
@@ -7,17 +8,19 @@ use std::{fs, thread};
 use serde_json::{Value, json};
 
 use super::node::{GATEWAY, Node, address, answer, sh};
-use super::talk::{ask_by_datagram, ask_from, datagrams, serve};
+use super::talk::{ask_by_datagram, ask_from, datagrams, serve, within};
 
 type Case = fn(&Node);
 
 /// All of them.
-pub const CASES: [(&str, Case); 20] = [
+pub const CASES: [(&str, Case); 22] = [
     ("pods talk with each other and with their node", pods_talk),
+    ("a pod does not speak with another's address", own_address_only),
     ("a pod reaches outside with its node's address", egress),
     ("a host port answers everybody", host_port),
     ("a pod reaches outside by user space", egress_in_user_space),
     ("a host port in user space answers everybody", host_port_in_user_space),
+    ("a host port of somebody else's address, or of the loopback, is refused", host_port_of_others),
     ("the server in user space ends and begins again", server_restarts),
     ("eight at once", eight_at_once),
     ("killed half-way, then DEL and ADD", killed_then_deleted),
@@ -54,6 +57,33 @@ fn pods_talk(node: &Node) {
     node.del("a");
     node.del("b");
     assert!(sh("ip -n a -o link").lines().count() == 1, "only lo is left in the pod");
+}
+
+fn own_address_only(node: &Node) {
+    let all = std::path::Path::new("/proc/sys/net/ipv4/conf/all/rp_filter");
+    if !all.exists() {
+        // gVisor checks no senders; that pods work all the same is what the other cases see.
+        return;
+    }
+    // The higher one of both is in force, and 2 would be the weaker check.
+    fs::write(all, "0").unwrap();
+    for name in ["a", "b"] {
+        node.pod(name);
+    }
+    let (a, b) = (node.add("a", &json!({})).unwrap(), node.add("b", &json!({})).unwrap());
+    sh(&format!("ip -n a address add {b}/32 dev eth0"));
+    let receiver = UdpSocket::bind((GATEWAY, 0)).unwrap();
+    receiver.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
+    let to = receiver.local_addr().unwrap();
+    // Its own first: asking for the gateway's link address with the other's name would go unanswered already.
+    for from in [a, b, a] {
+        within(Some("a"), || UdpSocket::bind((from, 0)).unwrap().send_to(b"x", to).unwrap());
+    }
+    let heard: Vec<_> =
+        std::iter::from_fn(|| receiver.recv_from(&mut [0; 8]).ok()).map(|(_, from)| from.ip()).collect();
+    assert_eq!(heard, [a, a], "the pod's own address, and not the other's");
+    node.del("a");
+    node.del("b");
 }
 
 fn egress(node: &Node) {
@@ -166,6 +196,31 @@ fn host_port_in_user_space(node: &Node) {
     }
     std::net::TcpListener::bind((node.address, 8086)).unwrap();
     usual(node);
+}
+
+fn host_port_of_others(node: &Node) {
+    node.pod("a");
+    for way in [json!({}), in_user_space()] {
+        for (host_ip, why) in [("8.8.8.8", "not an address of the node"), ("127.0.0.1", "loopback")] {
+            let mapping =
+                json!([{"hostPort": 8053, "containerPort": 53, "protocol": "udp", "hostIP": host_ip}]);
+            let mut more = ports(&mapping);
+            way.as_object().unwrap().iter().for_each(|(key, value)| more[key] = value.clone());
+            let refused = node.add("a", &more).unwrap_err();
+            assert_eq!(refused["code"], 102, "{refused}");
+            let said = refused["msg"].as_str().unwrap();
+            assert!(said.contains(why) && said.contains("leave hostIP out"), "{said}");
+            assert_eq!(sh("ip -n a -o link").lines().count(), 1, "only lo is left in the pod");
+        }
+    }
+    usual(node);
+    node.assert_nothing_is_left();
+    // The node's own is one to ask for.
+    let own = json!([{"hostPort": 8080, "containerPort": 80, "hostIP": node.address.to_string()}]);
+    let address = node.add("a", &ports(&own)).unwrap();
+    serve(Some("a"), (address, 80).into());
+    ask_from(None, node.address, 8080, "who").unwrap();
+    node.del("a");
 }
 
 fn host_port_with(node: &Node, config: &Value, seen: impl Fn(std::net::IpAddr) -> std::net::IpAddr) {

@@ -54,7 +54,8 @@ fn the_chart_is_installed_upgraded_rolled_back_and_uninstalled_with_effect() {
         ];
         cluster.try_kubectl(&args, "").status.success()
     };
-    for role in ["view", "edit"] {
+    // The chart's own edit role is for an administrator to bind: the built-in `edit` and `admin` may read.
+    for role in ["view", "edit", "admin", "sb-sandbar-edit"] {
         let binding = [
             "create",
             "clusterrolebinding",
@@ -64,11 +65,16 @@ fn the_chart_is_installed_upgraded_rolled_back_and_uninstalled_with_effect() {
         ];
         cluster.kubectl(&binding, "");
     }
-    super::cluster::within(std::time::Duration::from_secs(10), "the roles to join `view` and `edit`", || {
-        (may("get", "viewers") && may("delete", "editers")).then_some(())
+    super::cluster::within(std::time::Duration::from_secs(10), "the role to join `view`", || {
+        let read = ["viewers", "editers", "adminers"].iter().all(|group| may("get", group));
+        (read && may("delete", "sb-sandbar-editers")).then_some(())
     });
-    assert!(!may("delete", "viewers") && !may("get", "strangers"));
-    cluster.kubectl(&["delete", "clusterrolebinding", "test-view", "test-edit"], "");
+    for group in ["viewers", "editers", "adminers", "strangers"] {
+        assert!(!may("delete", group) && !may("update", group) && !may("create", group), "{group}");
+    }
+    assert!(!may("get", "strangers"));
+    let bindings = ["test-view", "test-edit", "test-admin", "test-sb-sandbar-edit"];
+    cluster.kubectl(&[&["delete", "clusterrolebinding"][..], &bindings].concat(), "");
     helm(&cluster, &["uninstall", "sb"]);
     supervisor.await_value("/proc/sys/kernel/panic", Some("10\n"));
 }

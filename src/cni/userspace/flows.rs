@@ -7,7 +7,6 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -20,12 +19,11 @@ use smoltcp::time;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 
 use super::packet::Ends;
+use super::places::{Place, Places};
 use super::tun::MTU;
 
-/// Connections of one pod at a time.
-const MOST: usize = 256;
-/// And of all pods.
-const MOST_OF_ALL: usize = 512;
+/// Connections of all pods at a time, of which one pod has its share at most.
+static ALL: Places = Places::new(512);
 /// Of a connection's data on its way, in each direction.
 const BUFFER: usize = 64 << 10;
 /// Packets to the pod that wait to be written.
@@ -36,25 +34,6 @@ const ALIVE: time::Duration = time::Duration::from_secs(60);
 const GONE: time::Duration = time::Duration::from_secs(180);
 /// An address for our end that nobody has (RFC 7600): with it the interface takes packets for every other.
 const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
-
-/// One of [`MOST_OF_ALL`].
-#[derive(Debug)]
-struct Place;
-
-static TAKEN: AtomicUsize = AtomicUsize::new(0);
-
-impl Place {
-    fn take() -> Option<Self> {
-        let one_more = |taken| (taken < MOST_OF_ALL).then_some(taken + 1);
-        TAKEN.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok().map(|_| Self)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        TAKEN.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 #[derive(Debug)]
 enum Stage {
@@ -113,8 +92,8 @@ impl Flows {
         match self.flows.get(&ends).map(|flow| &flow.stage) {
             // Asked again: still on it.
             Some(Stage::Connecting { .. }) => return,
-            None if opens && self.flows.len() < MOST && allowed() => {
-                let opened = Place::take().and_then(|place| Some((begin(ends.outside).ok()?, place)));
+            None if opens && self.flows.len() < ALL.share() && allowed() => {
+                let opened = ALL.take().and_then(|place| Some((begin(ends.outside).ok()?, place)));
                 if let Some((stream, place)) = opened {
                     let stage = Stage::Connecting { opening: bytes.to_vec(), since: Instant::now() };
                     self.flows.insert(ends, Flow { stream, stage, _place: place });
@@ -337,5 +316,31 @@ impl Device for Queues {
         capabilities.medium = Medium::Ip;
         capabilities.max_transmission_unit = MTU;
         capabilities
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpListener};
+
+    use super::*;
+
+    #[test]
+    fn a_pod_has_its_share_of_the_connections_and_another_one_gets_some_then() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let SocketAddr::V4(outside) = server.local_addr().unwrap() else { unreachable!() };
+        let ends = |port: usize| {
+            let port = u16::try_from(port + 1).unwrap();
+            Ends { pod: SocketAddrV4::new([10, 42, 0, 5].into(), port), outside }
+        };
+        let (mut greedy, mut others) = (Flows::new(), [Flows::new(), Flows::new()]);
+        for port in 0..300 {
+            greedy.segment(ends(port), true, b"", || true);
+        }
+        assert_eq!((greedy.flows.len(), ALL.share()), (128, 128));
+        for other in &mut others {
+            (0..150).for_each(|port| other.segment(ends(port), true, b"", || true));
+            assert_eq!(other.flows.len(), 128);
+        }
     }
 }

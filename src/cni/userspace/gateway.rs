@@ -37,7 +37,7 @@ impl Gateway {
             way: way.clone(),
             device: device.into(),
             flows: Flows::new(),
-            datagrams: Datagrams::default(),
+            datagrams: Datagrams::new(),
         };
         let work = move || {
             if let Err(error) = served.run(&ended.into()) {

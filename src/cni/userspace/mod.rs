@@ -7,6 +7,7 @@ mod datagrams;
 mod flows;
 mod gateway;
 mod packet;
+mod places;
 mod ports;
 mod server;
 mod tun;
