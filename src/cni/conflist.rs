@@ -22,8 +22,7 @@ pub fn collect_all(conflist: &str) -> Option<String> {
     Some(plugin.to_string())
 }
 
-/// The conflist for a node whose pods live in `subnet`. What the plugin remembers, and the leases, lie in `state`, which should
-/// not outlive the kernel that the links live in.
+/// The conflist for a node whose pods live in `subnet`. What the plugin remembers, and the leases, lie in `state`.
 pub fn conflist(subnet: &str, state: &Path) -> String {
     let document = json!({
         "cniVersion": NEWEST,

@@ -8,7 +8,7 @@ use super::raw::Raw;
 /// The date that every gVisor reports as its kernel's build date.
 const GVISOR_DATE: &str = "Sun Jan 10 15:06:54 PST 2016";
 
-/// What kind of place this is; decides which built-in profile applies.
+/// What kind of place this is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SandboxKind {

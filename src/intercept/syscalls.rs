@@ -1,5 +1,5 @@
-//! The trapped syscalls: one table from which the filter, the decoding, the counters, the tests and the documentation
-//! are made.
+//! The trapped syscalls: one table from which the filter, the decoding, the counters and the
+//! tests are made.
 
 /// Which table of syscall numbers a thread calls with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -28,7 +28,7 @@ pub struct DesiredDocument {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {
-    /// `metadata.name` of the SandboxConfig, or `file:NAME` for `sandbar run -f`.
+    /// `metadata.name` of the SandboxConfig.
     pub source: String,
     /// What is to be seen.
     pub action: Action,

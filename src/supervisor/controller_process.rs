@@ -21,7 +21,7 @@
 //! | `SANDBAR_FDS` | `3,4,5,6,7` |
 //! | `KUBECONFIG` | k3s's own kubeconfig |
 //! | `SANDBAR_RUN_DIR`, `SANDBAR_STATE_DIR` | where this supervisor keeps its things |
-//! | `SANDBAR_MODE` | `control-plane` or `node` |
+//! | `SANDBAR_NODE_NAME` | the name under which k3s registers this machine |
 //! | `SANDBAR_ENVIRONMENT` | whose built-in profiles are applied, found out before any rule was in force |
 //! | `SANDBAR_CONFIG_FILES` | files given to `up -f`, joined by `:` as in PATH, absolute; to be applied to the cluster once |
 //!
@@ -38,6 +38,7 @@ use std::sync::Arc;
 use nix::sys::eventfd::EventFd;
 
 use super::control::Options;
+use super::k3s_config::{ConfigFile, node_name};
 use super::k3s_process::INSTANCE;
 use super::paths::Paths;
 use super::process::{self, End, ProcessError, Running, SharedLog};
@@ -128,13 +129,14 @@ fn executable() -> io::Result<OsString> {
 
 fn environment(handover: &Handover) -> Vec<(OsString, OsString)> {
     let files = env::join_paths(&handover.options.files).unwrap_or_default();
+    let flags = &handover.options.k3s_flags;
     let fds = [DESIRED, OBSERVED, DESIRED_BELL, OBSERVED_BELL, LIFELINE].map(|fd| fd.to_string()).join(",");
     let ours: [(&str, OsString); 8] = [
         ("SANDBAR_FDS", fds.into()),
         ("KUBECONFIG", handover.kubeconfig.clone().into()),
         ("SANDBAR_RUN_DIR", handover.paths.run.clone().into()),
         ("SANDBAR_STATE_DIR", handover.paths.state.clone().into()),
-        ("SANDBAR_MODE", handover.options.mode.name().into()),
+        ("SANDBAR_NODE_NAME", node_name(flags, &ConfigFile::load(flags)).into()),
         ("SANDBAR_ENVIRONMENT", handover.environment.name().into()),
         ("SANDBAR_CONFIG_FILES", files),
         (INSTANCE, handover.paths.run.clone().into()),

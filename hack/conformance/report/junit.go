@@ -1,3 +1,4 @@
+// Reads the JUnit files of the runs.
 package main
 
 import (

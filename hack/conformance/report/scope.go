@@ -1,3 +1,4 @@
+// The tests in scope, and which of them a run is to have.
 package main
 
 import (

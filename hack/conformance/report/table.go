@@ -1,3 +1,4 @@
+// Writes the table of docs/conformance.md.
 package main
 
 import (
