@@ -92,15 +92,16 @@ fn mountable(action: &Action, look: &impl Look) -> Result<Lay, String> {
         }
     };
     look.mounts()?;
+    // Before anything is looked at: a process could answer for what lies below its root.
+    if of_one_process(path) {
+        return Err("it belongs to one process; it takes interception".to_owned());
+    }
     if let Content::File(to) = &content {
         match look.at(to) {
             Place::File | Place::Link(_) | Place::BehindLink => {}
             Place::Directory => return Err(format!("{} is a directory", to.display())),
             Place::Free(_) | Place::Closed(_) => return Err(format!("there is no {} yet", to.display())),
         }
-    }
-    if of_one_process(path) {
-        return Err("it belongs to one process; it takes interception".to_owned());
     }
     let place = look.at(path);
     match &place {
