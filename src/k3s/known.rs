@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::version::{self, Version};
 use super::{Error, Places};
+use crate::supervisor::files;
 
 /// In the cache directory.
 const FILE: &str = "k3s-versions.json";
@@ -74,15 +75,8 @@ fn read(memory: &Path) -> BTreeMap<PathBuf, Entry> {
 }
 
 fn write(memory: &Path, entries: &BTreeMap<PathBuf, Entry>) -> io::Result<()> {
-    let directory = memory.parent().ok_or(io::ErrorKind::NotFound)?;
-    fs::create_dir_all(directory)?;
-    // Whole or not at all, for whoever reads it meanwhile.
-    let new = directory.join(format!("{FILE}.{}", std::process::id()));
-    let written = fs::write(&new, serde_json::to_vec(entries)?).and_then(|()| fs::rename(&new, memory));
-    if written.is_err() {
-        let _ = fs::remove_file(&new);
-    }
-    written
+    memory.parent().map_or(Ok(()), fs::create_dir_all)?;
+    files::write_atomically(memory, &serde_json::to_vec(entries)?).map_err(io::Error::other)
 }
 
 #[cfg(test)]
