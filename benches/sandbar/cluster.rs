@@ -8,6 +8,10 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use sandbar::doctor::NodeAbilities;
+use sandbar::rules::model::K3sSettings;
+use sandbar::supervisor::flags::{self, Mode};
+use sandbar::supervisor::k3s_config::ConfigFile;
 
 use crate::client::Outside;
 use crate::up::Up;
@@ -30,18 +34,12 @@ const READY_WITHIN: Duration = Duration::from_secs(180);
 const READY_POLL: Duration = Duration::from_millis(10);
 const OBJECTS: usize = 1000;
 
-/// As `sandbar up` starts a control plane.
-const FLAGS: [&str; 9] = [
-    "server",
-    "--disable-agent",
-    "--egress-selector-mode=disabled",
-    "--flannel-backend=none",
-    "--disable=traefik,servicelb,metrics-server,local-storage,coredns",
-    "--disable-cloud-controller",
-    "--disable-kube-proxy",
-    "--disable-network-policy",
-    "--disable-helm-controller",
-];
+/// k3s's arguments, as `sandbar up` starts a control plane.
+fn arguments() -> io::Result<Vec<String>> {
+    let (settings, kernel) = (K3sSettings::default(), NodeAbilities::default());
+    let built = flags::build(&settings, &[], Mode::ControlPlane, &ConfigFile::default(), &kernel);
+    Ok(flags::plain(&built.map_err(io::Error::other)?))
+}
 
 /// Starts k3s in a fresh directory under `variant` and measures.
 pub fn measure(variant: Variant, k3s: &Path, config: &Path) -> io::Result<[f64; MEASURES.len()]> {
@@ -112,7 +110,7 @@ impl Cluster {
             let log = std::fs::File::create(dir.join("log"))?;
             let mut command = variant.command(config, k3s);
             command
-                .args(FLAGS)
+                .args(arguments()?)
                 .arg(format!("--https-listen-port={PORT}"))
                 .arg(format!("--data-dir={}", dir.join("data").display()))
                 .arg(format!("--write-kubeconfig={}", kubeconfig.display()))
