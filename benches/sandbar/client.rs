@@ -45,9 +45,9 @@ impl Outside {
         self.runtime.block_on(self.client.request_text(request)).is_ok_and(|text| text == "ok")
     }
 
-    /// Creates each of `objects`, `at_a_time` requests in flight.
-    pub fn create(&self, objects: &[ConfigMap], at_a_time: usize) -> io::Result<()> {
-        let api = self.config_maps();
+    /// Creates each of `objects` in `namespace`, `at_a_time` requests in flight.
+    pub fn create(&self, namespace: &str, objects: &[ConfigMap], at_a_time: usize) -> io::Result<()> {
+        let api = self.config_maps(namespace);
         let post = PostParams::default();
         let requests = stream::iter(objects).map(|object| api.create(&post, object));
         let all = requests.buffer_unordered(at_a_time).try_for_each(|_| async { Ok(()) });
@@ -65,18 +65,18 @@ impl Outside {
         Ok(())
     }
 
-    /// Gets each of `objects`, `at_a_time` requests in flight.
-    pub fn get(&self, objects: &[ConfigMap], at_a_time: usize) -> io::Result<()> {
-        let api = self.config_maps();
+    /// Gets each of `objects` in `namespace`, `at_a_time` requests in flight.
+    pub fn get(&self, namespace: &str, objects: &[ConfigMap], at_a_time: usize) -> io::Result<()> {
+        let api = self.config_maps(namespace);
         let requests =
             stream::iter(objects).map(|object| api.get(object.metadata.name.as_deref().unwrap_or_default()));
         let all = requests.buffer_unordered(at_a_time).try_for_each(|_| async { Ok(()) });
         self.runtime.block_on(all).map_err(io::Error::other)
     }
 
-    /// Lists them all, `times` times.
-    pub fn list(&self, times: usize) -> io::Result<()> {
-        let api = self.config_maps();
+    /// Lists all ConfigMaps in `namespace`, `times` times.
+    pub fn list(&self, namespace: &str, times: usize) -> io::Result<()> {
+        let api = self.config_maps(namespace);
         self.runtime.block_on(async {
             for _ in 0..times {
                 api.list(&ListParams::default()).await.map_err(io::Error::other)?;
@@ -139,8 +139,8 @@ impl Outside {
         Api::namespaced(self.client.clone(), "default")
     }
 
-    fn config_maps(&self) -> Api<ConfigMap> {
-        Api::namespaced(self.client.clone(), "default")
+    fn config_maps(&self, namespace: &str) -> Api<ConfigMap> {
+        Api::namespaced(self.client.clone(), namespace)
     }
 }
 

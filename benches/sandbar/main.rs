@@ -1,12 +1,13 @@
 //! `make bench`: sandbar's means against no interception and against PTRACE_SYSCALL on everything, alternated in one run.
 //!
 //! Prints one JSON document on stdout and Markdown tables on stderr. Options: `--rounds N`, `--cluster-rounds N`,
-//! `--effect-rounds N`, `--pod-rounds N` (0 leaves a part out); for pods also `--images FILE`, `--pod-variants A,B`,
-//! `--machine PROGRAM`.
+//! `--effect-rounds N`, `--pod-rounds N` (0 leaves a part out); for clusters also `--cluster-variants A,B`; for pods also
+//! `--images FILE`, `--pod-variants A,B`, `--machine PROGRAM`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod build;
+mod busy;
 mod client;
 mod cluster;
 mod effect;
@@ -39,6 +40,9 @@ fn main() {
     if args.iter().any(|arg| arg == "--reader") {
         return effect::guest();
     }
+    if args.iter().any(|arg| arg == "--busy") {
+        return busy::guest().unwrap();
+    }
     if let Some(place) = given("--build") {
         return build::guest(Path::new(place)).unwrap();
     }
@@ -51,12 +55,12 @@ fn main() {
     micro_rounds(count("--rounds", 9), &config, &mut general);
     let mut effect = None;
     if let Some(k3s) = &k3s {
-        cluster_rounds(count("--cluster-rounds", 5), k3s, &config, &mut general);
+        let variants = variants_named(given("--cluster-variants"), "none,sandbar,trace,everything");
+        cluster_rounds(count("--cluster-rounds", 5), &variants, k3s, &config, &mut general);
         let rounds = count("--effect-rounds", 20);
         effect = (rounds > 0).then(|| effect::measure(k3s, rounds).unwrap());
         if let Some(images) = given("--images") {
-            let names = given("--pod-variants").unwrap_or("none,mount,trace").split(',');
-            let variants = names.map(|name| Variant::named(name).expect("a variant")).collect();
+            let variants = variants_named(given("--pod-variants"), "none,mount,trace");
             let machine = given("--machine").map(PathBuf::from);
             let nodes = Pods { variants, images: images.into(), machine };
             pod_rounds(count("--pod-rounds", 5), k3s, &nodes, &mut pods);
@@ -67,6 +71,11 @@ fn main() {
         eprintln!("SANDBAR_K3S is not set: neither the cluster nor pods are measured");
     }
     report::print(&general, &pods, &lookup::measure(), effect.as_ref());
+}
+
+fn variants_named(given: Option<&str>, default: &str) -> Vec<Variant> {
+    let names = given.unwrap_or(default).split(',');
+    names.map(|name| Variant::named(name).expect("a variant")).collect()
 }
 
 fn write_config() -> PathBuf {
@@ -90,10 +99,10 @@ fn micro_rounds(count: usize, config: &Path, rounds: &mut Rounds) {
     }
 }
 
-fn cluster_rounds(count: usize, k3s: &Path, config: &Path, rounds: &mut Rounds) {
+fn cluster_rounds(count: usize, variants: &[Variant], k3s: &Path, config: &Path, rounds: &mut Rounds) {
     for round in 0..count {
         eprintln!("cluster: round {} of {count}", round + 1);
-        for variant in variant::order(&Variant::OF_A_CLUSTER, round) {
+        for variant in variant::order(variants, round) {
             let figures = cluster::measure(variant, k3s, config).unwrap();
             for (measure, seconds) in cluster::MEASURES.iter().zip(figures) {
                 rounds.record(format!("s to {measure}"), variant, seconds);

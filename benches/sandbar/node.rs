@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use sandbar::supervisor::paths::{K3S_DATA_DIR, K3S_KUBECONFIG};
 use sandbar::supervisor::remedies::{PAUSE_IMAGE, pause_archive};
 
 use crate::build;
 use crate::client::Outside;
-use crate::stats::summarise;
+use crate::stats::median;
 use crate::up::{Up, succeed};
 use crate::variant::Variant;
 
@@ -22,6 +23,7 @@ use crate::variant::Variant;
 pub type Figures = BTreeMap<String, f64>;
 
 const PODS: usize = 5;
+const GETS: usize = 500;
 const WITHIN: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(50);
 /// Of a k3s without a supervisor that would keep one.
@@ -49,23 +51,15 @@ pub fn guest(variant: Variant, k3s: &Path, images: &Path) -> io::Result<()> {
 }
 
 fn measure(client: &Outside, variant: Variant) -> io::Result<Figures> {
-    let mut starts = Vec::new();
-    for index in 0..=PODS {
-        let pod = pod(&format!("start-{index}"), &serde_json::json!({"command": ["sleep", "100000"]}))?;
-        let started = Instant::now();
-        client.start_pod(&pod, WITHIN)?;
-        starts.push(started.elapsed().as_secs_f64());
-        client.delete_pod(&format!("start-{index}"), WITHIN)?;
-    }
     // The first unpacks images, and is told apart.
+    let first = start(client, "first")?;
     let mut figures = Figures::from([
-        ("pod ready, the node's first".to_owned(), starts[0]),
-        (format!("pod ready, median of {PODS} more"), summarise(&starts[1..]).median),
+        ("pod ready, the node's first".to_owned(), first),
+        (format!("pod ready, median of {PODS} more"), median_start(client)?),
+        (format!("get one object {GETS} times"), gets(client)?),
     ]);
-    let workload = pod(
-        "build",
-        &serde_json::json!({"command": ["/bench", "--build", "/"], "volumeMounts": [{"name": "bench", "mountPath": "/bench"}]}),
-    )?;
+    let workload =
+        pod("build", &serde_json::json!({"command": ["/bench", "--build", "/"], "volumeMounts": [mount()]}))?;
     let log = client.run_pod(&workload, WITHIN)?;
     let report: build::Report =
         serde_json::from_str(&log).map_err(|error| io::Error::other(format!("{error} in {log:?}")))?;
@@ -75,7 +69,45 @@ fn measure(client: &Outside, variant: Variant) -> io::Result<Figures> {
     figures.extend(
         report.seconds.into_iter().map(|(step, seconds)| (format!("build in a pod: {step}"), seconds)),
     );
+    let busy = pod("busy", &serde_json::json!({"command": ["/bench", "--busy"], "volumeMounts": [mount()]}))?;
+    client.start_pod(&busy, WITHIN)?;
+    figures.extend([
+        ("beside a busy pod: pod ready".to_owned(), median_start(client)?),
+        (format!("beside a busy pod: get one object {GETS} times"), gets(client)?),
+    ]);
     Ok(figures)
+}
+
+/// Seconds from a pod's creation until it is ready; it is deleted then.
+fn start(client: &Outside, name: &str) -> io::Result<f64> {
+    let pod = pod(name, &serde_json::json!({"command": ["sleep", "100000"]}))?;
+    let started = Instant::now();
+    client.start_pod(&pod, WITHIN)?;
+    let seconds = started.elapsed().as_secs_f64();
+    client.delete_pod(name, WITHIN)?;
+    Ok(seconds)
+}
+
+fn median_start(client: &Outside) -> io::Result<f64> {
+    let starts: io::Result<Vec<f64>> =
+        (0..PODS).map(|index| start(client, &format!("start-{index}"))).collect();
+    Ok(median(&starts?))
+}
+
+/// Seconds for gets of what every namespace has, one after the other.
+fn gets(client: &Outside) -> io::Result<f64> {
+    let certificate = ConfigMap {
+        metadata: ObjectMeta { name: Some("kube-root-ca.crt".to_owned()), ..Default::default() },
+        ..Default::default()
+    };
+    let started = Instant::now();
+    client.get("default", &vec![certificate; GETS], 1)?;
+    Ok(started.elapsed().as_secs_f64())
+}
+
+/// Where a container has this program.
+fn mount() -> serde_json::Value {
+    serde_json::json!({"name": "bench", "mountPath": "/bench"})
 }
 
 /// A pod of one container, with this program at hand.

@@ -39,6 +39,13 @@ pub fn summarise(values: &[f64]) -> Summary {
     }
 }
 
+/// The median alone.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    middle(&sorted)
+}
+
 /// Round by round, `of` over `to`.
 pub fn ratios(of: &[f64], to: &[f64]) -> Summary {
     summarise(&of.iter().zip(to).map(|(a, b)| a / b).collect::<Vec<_>>())

@@ -20,8 +20,6 @@ pub enum Variant {
 
 impl Variant {
     pub const ALL: [Self; 5] = [Self::Plain, Self::Sandbar, Self::Mount, Self::Trace, Self::Everything];
-    /// Of a control plane.
-    pub const OF_A_CLUSTER: [Self; 4] = [Self::Plain, Self::Sandbar, Self::Trace, Self::Everything];
     /// Of a single command: where nothing is traced, nothing of ours is between it and the kernel.
     pub const OF_A_COMMAND: [Self; 3] = [Self::Plain, Self::Trace, Self::Everything];
 
