@@ -69,6 +69,10 @@ X",
     assert_eq!(machine.shell(&format!("cat {PANIC}")), kernels, "the machine's own has changed");
     let pid = &status["k3s"]["pid"];
     assert_eq!(machine.shell(&format!("cat /proc/{pid}/root{PANIC}")), "10\n", "k3s sees something else");
+    // As a pod gets a directory of the node.
+    let pod = "mkdir /tmp/pod; mount --rbind /run /tmp/pod; ls -A /tmp/pod/sandbar/mounts";
+    let seen_by_pod = machine.out(&["exec", "--", "unshare", "--mount", "sh", "-c", pod]);
+    assert_eq!(seen_by_pod, "", "a pod would get what is mounted for k3s");
 
     // One process that runs throughout.
     let watch = format!(

@@ -17,7 +17,6 @@ check "and counted" test "$(status .k3s.restarts)" -gt "$restarts"
 supervisor=$(status .supervisor.pid)
 kill -9 "$supervisor"
 sleep 2
-nothing_runs() { ! pgrep -f "$SANDBAR_K3S|kine|$sandbar (supervise|controller)" >/dev/null; }
 check "without its supervisor nothing of k3s is left half-running" within 10 nothing_runs
 refused "status says that it is not running" "no supervisor is running" "$sandbar" status
 check "up brings the same cluster back" "$sandbar" up
@@ -32,6 +31,5 @@ refused "run reports a missing program" "No such file" "$sandbar" run -- /no/suc
 check "down stops everything" "$sandbar" down
 check "no process is left" within 10 nothing_runs
 check "no lock or socket is left" test ! -e /run/sandbar/control.sock -a ! -e /run/sandbar/lock
-no_mounts() { ! grep -E " /(run|var/lib)/sandbar" /proc/self/mountinfo; }
-check "no mount is left" no_mounts
+check "nothing else is left" within 10 as_before
 check "down again is harmless" "$sandbar" down

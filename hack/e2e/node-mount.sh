@@ -37,4 +37,4 @@ check "the profile's is back" within 5 equals $'10 TracerPid:\t0' seen
 kill "$reader"
 check "nothing is traced at the end" nothing_traced
 check "down with it all" "$sandbar" down
-check "again nothing runs" within 10 nothing_runs
+check "again nothing is left" within 10 as_before

@@ -23,6 +23,6 @@ check "is answered" done_well egress
 check "a pod with a host port" pod hostport 'command: [sh, -c, "mkdir /w; echo by-port >/w/index.html; exec httpd -f -p 80 -h /w"]' \
   'ports: [{containerPort: 80, hostPort: 18081}]'
 check "it runs" ready hostport
-own=$(kubectl get nodes -o jsonpath='{.items[0].status.addresses[0].address}')
-check "answers on the host's port" within 10 equals by-port get "$own" 18081
+node_address=$(kubectl get nodes -o jsonpath='{.items[0].status.addresses[0].address}')
+check "answers on the host's port" within 10 equals by-port get "$node_address" 18081
 check "the pods of this part go" kubectl delete --now --ignore-not-found pod tcp udp udp-client egress hostport

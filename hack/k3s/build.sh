@@ -138,6 +138,7 @@ build_control_plane() {
   mv "$out/.kine.new" "$out/kine"
   mv "$out/.k3s.new" "$out/k3s"
   ln -sf k3s "$out/kubectl"
+  (cd "$out" && sha256sum k3s kine >.sha256sums)
   echo "$hash" >"$out/.hash"
 }
 

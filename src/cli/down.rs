@@ -9,9 +9,9 @@ use crate::supervisor::client::{self, ClientError};
 use crate::supervisor::control::Request;
 use crate::supervisor::k3s_config::{ConfigFile, Places};
 use crate::supervisor::paths::Paths;
-use crate::supervisor::{lock, preflight, shutdown};
+use crate::supervisor::{lock, pods, preflight, shutdown};
 
-/// k3s gets 20 s before it is killed, the rest is quick.
+/// k3s gets 20 s before it is killed; the rest is quick, but for the pods' network, which has its own time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Flags of `sandbar down`.
@@ -49,6 +49,12 @@ pub fn run(args: Args) -> Outcome {
             return Err(failure);
         }
     }
+    // What is on record of the pods' network still: of a supervisor that was killed, or that could not take it down.
+    if lock::holder(&paths.lock()).is_none() {
+        pods::sweep(&paths.cni())
+            .map_err(|why| Failure::new(Exit::Failed, why).hint("try again: sandbar down"))?;
+        pods::forget_namespaces();
+    }
     if args.purge {
         purge(&shutdown::purged(&paths, &data))?;
     }
@@ -69,10 +75,11 @@ pub fn stop(paths: &Paths) -> Result<bool, Failure> {
         },
         Err(other) => return Err(other.failure()),
     };
+    let patience = PATIENCE + pods::patience(&paths.cni());
     let began = Instant::now();
     while lock::holder(&paths.lock()).is_some() || pid.is_some_and(lives) {
-        if began.elapsed() > PATIENCE {
-            let message = format!("timed out after {} waiting for the supervisor to end", seconds(PATIENCE));
+        if began.elapsed() > patience {
+            let message = format!("timed out after {} waiting for the supervisor to end", seconds(patience));
             return Err(Failure::new(Exit::TimedOut, message).hint("sandbar logs supervisor"));
         }
         std::thread::sleep(Duration::from_millis(20));

@@ -1,5 +1,6 @@
 //! `sandbar image import`, and the archives of `sandbar up --images`: container images without a registry.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -12,6 +13,9 @@ use crate::supervisor::paths::Paths;
 const IMAGES: &str = "agent/images";
 /// What k3s takes for an archive.
 const ENDINGS: [&str; 5] = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst"];
+
+/// How CRI knows an image that is not to be collected, and k3s one that it has imported.
+const PINNED: [&str; 2] = ["io.cri-containerd.pinned=pinned", "io.cattle.k3s.pinned=pinned"];
 
 /// Flags of `sandbar image`.
 #[derive(Debug, clap::Args)]
@@ -41,15 +45,15 @@ pub fn run(args: Args) -> Outcome {
 
 /// Imports archives into the running node.
 pub fn import(archives: &[PathBuf], paths: &Paths) -> Result<(), Failure> {
-    let running = client::observe(paths).map_err(ClientError::failure)?.running;
+    let view = client::observe(paths).map_err(ClientError::failure)?;
+    let snapshotter = view.document().map_err(ClientError::failure)?.k3s.snapshotter.map(|used| used.name);
+    let running = view.running;
     if running.options.mode != Mode::Node {
         let message = "this cluster has no node, so there is nothing that runs images";
         return Err(Failure::new(Exit::Failed, message).hint("sandbar down, then sandbar up --mode node"));
     }
     for kept in keep(archives, &running.data)? {
-        let k3s = running.options.k3s.clone().into_os_string();
-        let words = ["ctr", "--namespace", "k8s.io", "images", "import", "--local"].map(Into::into);
-        let command = [k3s].into_iter().chain(words).chain([kept.clone().into_os_string()]).collect();
+        let command = importing(&running.options.k3s, snapshotter.as_deref(), &kept);
         let code = super::exec::plain(paths, command)?;
         if code != 0 {
             let message = format!("containerd refused {}: its own words are above", kept.display());
@@ -57,6 +61,18 @@ pub fn import(archives: &[PathBuf], paths: &Paths) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// The command that does what k3s does with an archive when it starts: unpacked where containers will look for it, and kept by the
+/// kubelet when space gets scarce.
+fn importing(k3s: &Path, snapshotter: Option<&str>, archive: &Path) -> Vec<OsString> {
+    let mut words: Vec<OsString> = vec![k3s.into()];
+    words.extend(["ctr", "--namespace", "k8s.io", "images", "import", "--local"].map(Into::into));
+    // ctr itself would take overlayfs, whether or not it works here.
+    words.extend(snapshotter.into_iter().flat_map(|name| ["--snapshotter", name]).map(Into::into));
+    words.extend(PINNED.iter().flat_map(|label| ["--label", label]).map(Into::into));
+    words.push(archive.into());
+    words
 }
 
 /// The archives among these files and in these directories.
@@ -124,6 +140,18 @@ pub fn keep(archives: &[PathBuf], data: &Path) -> Result<Vec<PathBuf>, Failure> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_image_is_unpacked_for_the_snapshotter_in_use_and_pinned() {
+        let words = |snapshotter| {
+            let words = importing(Path::new("/k3s"), snapshotter, Path::new("/a.tar"));
+            words.iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+        };
+        let pinned = "--label io.cri-containerd.pinned=pinned --label io.cattle.k3s.pinned=pinned /a.tar";
+        let import = "/k3s ctr --namespace k8s.io images import --local";
+        assert_eq!(words(Some("native")), format!("{import} --snapshotter native {pinned}"));
+        assert_eq!(words(None), format!("{import} {pinned}"));
+    }
 
     #[test]
     fn directories_are_searched_and_other_files_refused() {

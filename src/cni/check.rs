@@ -56,7 +56,7 @@ pub fn check(call: &Call, config: &Config, ipam: &Ipam<'_>, store: &Store) -> Re
 }
 
 /// STATUS: could ADD work? A pair of links is made between two namespaces that nobody else sees.
-pub fn status(ipam: &Ipam<'_>) -> Result<(), CniError> {
+pub fn status(config: &Config, ipam: &Ipam<'_>) -> Result<(), CniError> {
     ipam.answers()?;
     let id = Id { network: "status".into(), container: "status".into(), ifname: "eth0".into() };
     let tried = netns::inside_fresh(|| {
@@ -65,7 +65,9 @@ pub fn status(ipam: &Ipam<'_>) -> Result<(), CniError> {
         let plug = Plug { id: &id, mtu: None, node: &node, pod: &pod };
         plug.make(&mut plug::open()?, &Outcome::default()).map(drop)
     });
-    tried.and_then(|()| egress::can_forward()).map_err(|error| CniError::Unavailable(error.to_string()))
+    let wired = tried.and_then(|()| egress::can_forward());
+    wired.map_err(|error| CniError::Unavailable(error.to_string()))?;
+    egress::possible(config)
 }
 
 /// VERSION: what is understood.

@@ -10,23 +10,27 @@ use super::config::NEWEST;
 /// Its name there.
 pub const FILE: &str = "10-sandbar.conflist";
 
-/// What GC is called with, so that nothing of the network in a conflist of ours is kept; `None` if it is none.
-pub fn collect_all(conflist: &str) -> Option<String> {
-    let list: Value = serde_json::from_str(conflist).ok()?;
-    let mut plugin = list["plugins"].get(0)?.clone();
-    let fields = plugin.as_object_mut()?;
-    for name in ["name", "cniVersion"] {
-        fields.insert(name.to_owned(), list.get(name)?.clone());
-    }
-    fields.insert("cni.dev/valid-attachments".to_owned(), json!([]));
-    Some(plugin.to_string())
+/// The network's name.
+const NETWORK: &str = "sandbar";
+
+/// What GC is called with, so that nothing is kept of the network of a node of ours, whatever its subnet was.
+pub fn collect_all(state: &Path) -> Value {
+    let mut plugin = document("10.42.0.0/24", state)["plugins"][0].take();
+    plugin["name"] = NETWORK.into();
+    plugin["cniVersion"] = NEWEST.into();
+    plugin["cni.dev/valid-attachments"] = json!([]);
+    plugin
 }
 
 /// The conflist for a node whose pods live in `subnet`. What the plugin remembers, and the leases, lie in `state`.
 pub fn conflist(subnet: &str, state: &Path) -> String {
-    let document = json!({
+    format!("{:#}\n", document(subnet, state))
+}
+
+fn document(subnet: &str, state: &Path) -> Value {
+    json!({
         "cniVersion": NEWEST,
-        "name": "sandbar",
+        "name": NETWORK,
         "plugins": [{
             "type": NAME,
             "egress": "auto",
@@ -38,8 +42,7 @@ pub fn conflist(subnet: &str, state: &Path) -> String {
             },
             "capabilities": { "portMappings": true },
         }],
-    });
-    format!("{document:#}\n")
+    })
 }
 
 #[cfg(test)]
@@ -57,9 +60,9 @@ mod tests {
         let config = Config::read(plugin.to_string().as_bytes()).unwrap();
         assert_eq!(config.ipam_type(), Some("host-local"));
         assert_eq!(config.leases(), Path::new("/run/sandbar/cni/leases/sandbar"));
-        let all = Config::read(collect_all(&text).unwrap().as_bytes()).unwrap();
-        assert_eq!((all.name, all.valid), (config.name.clone(), Some(Vec::new())));
-        assert_eq!(collect_all("[]"), None);
+        let all = Config::read(collect_all(Path::new("/run/sandbar/cni")).to_string().as_bytes()).unwrap();
+        assert_eq!((&all.name, &all.valid), (&config.name, &Some(Vec::new())));
+        assert_eq!((&all.state_dir, all.leases()), (&config.state_dir, config.leases()));
         assert_eq!(plugin["ipam"]["ranges"][0][0]["subnet"], "10.42.0.0/24");
     }
 }

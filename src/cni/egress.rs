@@ -19,6 +19,7 @@ use super::rules::{self, Choice, Rule};
 use super::state::Store;
 use super::userspace;
 
+const NO_UPLINK: &str = "the node has no interface that leads outside, or no IPv4 address on it";
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 
 /// The way out of a network.
@@ -62,7 +63,9 @@ pub fn ensure(
 ) -> Result<Egress, CniError> {
     let before = store.egress(&config.name)?;
     let refused = |reason| CniError::Rules(format!("pods cannot reach outside: {reason}"));
-    let by_nat = || probe(up, outcome).and_then(|(iptables, choice)| set_up(&iptables, &choice));
+    let standing = standing(before.as_ref());
+    let by_nat =
+        || probe(up, outcome, standing.as_ref()).and_then(|(iptables, choice)| set_up(&iptables, &choice));
     let egress = match config.wanted() {
         Wanted::None => {
             Egress::None { reason: "it is switched off in the network's configuration".to_owned() }
@@ -72,29 +75,70 @@ pub fn ensure(
             userspace::has_way(&config.state_dir).map_err(refused)?;
             Egress::Userspace { reason: "the network's configuration wants it so".to_owned() }
         }
-        Wanted::Auto => by_nat().unwrap_or_else(|reason| match userspace::has_way(&config.state_dir) {
-            Ok(()) => Egress::Userspace { reason },
-            Err(neither) => Egress::None { reason: format!("{reason}; {neither}") },
-        }),
+        Wanted::Auto => match (by_nat(), &before) {
+            (Ok(egress), _) => egress,
+            // Its rules do no harm while nothing leads outside, and serve all pods as soon as something does again.
+            (Err(_), Some(before)) if standing.is_some() && up.is_none() => before.clone(),
+            // What failed for a moment must not take them away from everybody.
+            (Err(reason), _) if standing.is_some() => {
+                return Err(CniError::Later(format!("pods' way outside cannot be looked at: {reason}")));
+            }
+            (Err(reason), _) => match userspace::has_way(&config.state_dir) {
+                Ok(()) => Egress::Userspace { reason },
+                Err(neither) => Egress::None { reason: format!("{reason}; {neither}") },
+            },
+        },
     };
     if before.as_ref() != Some(&egress) {
         if let (Egress::None { reason }, Wanted::Auto) = (&egress, config.wanted()) {
             eprintln!("sandbar-cni: pods cannot reach outside: {reason}");
         }
-        if let Some(before) = &before {
-            take_down(before, Some(&egress));
+        if let Some(before) = &before
+            && let Err(error) = take_down(before, Some(&egress))
+        {
+            eprintln!("sandbar-cni: old rules stay: {error}");
         }
         store.save_egress(&config.name, &egress)?;
     }
     Ok(egress)
 }
 
+/// Takes a network's way out down, and forgets it: for when no pod is left in it.
+pub fn end(config: &Config, store: &Store) -> Result<(), CniError> {
+    let Some(before) = store.egress(&config.name)? else { return Ok(()) };
+    take_down(&before, None)?;
+    store.forget_egress(&config.name)
+}
+
+/// Whether there could be a way out as the configuration wants it; why not, if it wants one and there is none.
+pub fn possible(config: &Config) -> Result<(), CniError> {
+    match config.wanted() {
+        Wanted::Auto | Wanted::None => Ok(()),
+        Wanted::Userspace => userspace::has_way(&config.state_dir).map_err(CniError::NoWay),
+        Wanted::Snat => {
+            let mut node = Netlink::open().map_err(CniError::network("open a netlink socket"))?;
+            uplink(&mut node, config)?.ok_or_else(|| CniError::NoWay(NO_UPLINK.to_owned()))?;
+            Iptables::find().map(drop).map_err(|why| CniError::NoWay(format!("no nat table ({why})")))
+        }
+    }
+}
+
+/// The program that has set the rules of a way, if they may be in force still.
+fn standing(before: Option<&Egress>) -> Option<Iptables> {
+    let Some(Egress::Snat { iptables, .. }) = before else { return None };
+    Some(Iptables::at(iptables)).filter(|iptables| !iptables.is_gone())
+}
+
 /// Which way this kernel has; else why there is none.
-fn probe(up: Option<&(Link, Ipv4Addr)>, outcome: &Outcome) -> Result<(Iptables, Choice), String> {
+fn probe(
+    up: Option<&(Link, Ipv4Addr)>,
+    outcome: &Outcome,
+    known: Option<&Iptables>,
+) -> Result<(Iptables, Choice), String> {
     let (_, subnet, _) = outcome.v4().ok_or("pods have no IPv4 address")?;
-    let (link, address) =
-        up.ok_or("the node has no interface that leads outside, or no IPv4 address on it")?;
-    let iptables = Iptables::find().map_err(|why| format!("no nat table ({why})"))?;
+    let (link, address) = up.ok_or(NO_UPLINK)?;
+    let iptables = known.cloned().map_or_else(Iptables::find, Ok);
+    let iptables = iptables.map_err(|why| format!("no nat table ({why})"))?;
     Ok((iptables, rules::way_out(subnet, &link.name, *address)))
 }
 
@@ -122,16 +166,14 @@ pub fn can_forward() -> Result<(), CniError> {
 }
 
 /// Removes the rules of a way that is in force no more, but for those that still are.
-fn take_down(before: &Egress, now: Option<&Egress>) {
-    let Egress::Snat { iptables, rules } = before else { return };
+fn take_down(before: &Egress, now: Option<&Egress>) -> Result<(), CniError> {
+    let Egress::Snat { iptables, rules } = before else { return Ok(()) };
     let kept = match now {
-        Some(Egress::Snat { rules, .. }) => rules.as_slice(),
+        Some(Egress::Snat { iptables: same, rules }) if same == iptables => rules.as_slice(),
         _ => &[],
     };
     let old: Vec<Rule> = rules.iter().filter(|rule| !kept.contains(rule)).cloned().collect();
-    if let Err(error) = Iptables::at(iptables).remove(&old) {
-        eprintln!("sandbar-cni: old rules stay: {error}");
-    }
+    Iptables::at(iptables).remove(&old)
 }
 
 #[cfg(test)]
@@ -149,7 +191,46 @@ mod tests {
 
     #[test]
     fn without_a_way_out_there_is_a_reason() {
-        let reason = probe(None, &Outcome::default()).unwrap_err();
+        let reason = probe(None, &Outcome::default(), None).unwrap_err();
         assert!(reason.contains("IPv4"), "{reason}");
+    }
+
+    /// A way whose program answers as `script` says, what `ensure` makes of it with an uplink or without, and what is then
+    /// written down.
+    fn ensured(script: &str, up: bool) -> (Egress, Result<Egress, CniError>, Option<Egress>) {
+        let dir = tempfile::tempdir().unwrap();
+        let iptables = dir.path().join("iptables");
+        fs::write(&iptables, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&iptables, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let outcome = r#"{"cniVersion":"1.1.0","ips":[{"address":"10.42.7.2/24","gateway":"10.42.7.1"}]}"#;
+        let outcome = Outcome::read(&serde_json::from_str(outcome).unwrap()).unwrap();
+        let config =
+            format!(r#"{{"cniVersion":"1.1.0","name":"pods","stateDir":"{}"}}"#, dir.path().display());
+        let config = Config::read(config.as_bytes()).unwrap();
+        let store = Store::open(dir.path(), std::time::Duration::ZERO).unwrap();
+        let rules = rules::way_out("10.42.7.0/24".parse().unwrap(), "eth0", Ipv4Addr::LOCALHOST).preferred;
+        let before = Egress::Snat { iptables, rules };
+        store.save_egress("pods", &before).unwrap();
+        let link = Link { index: 1, name: "eth0".into(), ..Link::default() };
+        let up = up.then_some((link, Ipv4Addr::LOCALHOST));
+        let now = ensure(&config, &store, up.as_ref(), &outcome);
+        (before, now, store.egress("pods").unwrap())
+    }
+
+    #[test]
+    fn what_fails_for_a_moment_takes_nobody_the_way_outside() {
+        let (before, now, written) = ensured("echo 'Another app is holding the lock' >&2; exit 4", true);
+        assert_eq!(now.unwrap_err().code(), 11);
+        assert_eq!(written, Some(before));
+        // No route outside for a moment: the rules are not touched.
+        let (before, now, written) = ensured("exit 0", false);
+        assert_eq!((now.unwrap(), written), (before.clone(), Some(before)));
+    }
+
+    #[test]
+    fn another_way_is_looked_for_once_the_table_is_gone() {
+        let gone = "echo \"can't initialize iptables table \\`nat': Table does not exist\" >&2; exit 3";
+        let (before, now, _) = ensured(gone, true);
+        assert_ne!(now.ok(), Some(before));
     }
 }

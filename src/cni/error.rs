@@ -12,6 +12,8 @@ const DECODE: u32 = 6;
 const CONFIG: u32 = 7;
 const LATER: u32 = 11;
 const UNAVAILABLE: u32 = 50;
+/// The same, and pods that run have less of the network than they were given.
+const LIMITED: u32 = 51;
 const NETWORK: u32 = 100;
 const IPAM: u32 = 101;
 const RULES: u32 = 102;
@@ -35,8 +37,12 @@ pub enum CniError {
     Busy { path: String },
     #[error("not finished within {seconds} s")]
     TooSlow { seconds: u64 },
+    #[error("{0}; to be tried again")]
+    Later(String),
     #[error("not usable here: {0}")]
     Unavailable(String),
+    #[error("pods cannot reach outside: {0}")]
+    NoWay(String),
     #[error("cannot {what}: {error}")]
     Network { what: String, error: io::Error },
     #[error("{0}")]
@@ -73,8 +79,9 @@ impl CniError {
             Self::Decode(_) => DECODE,
             Self::Config(_) => CONFIG,
             Self::Io { .. } => IO,
-            Self::Busy { .. } | Self::TooSlow { .. } => LATER,
+            Self::Busy { .. } | Self::TooSlow { .. } | Self::Later(_) => LATER,
             Self::Unavailable(_) => UNAVAILABLE,
+            Self::NoWay(_) => LIMITED,
             Self::Network { .. } | Self::Attachment(_) | Self::Broken => NETWORK,
             Self::Ipam(_) => IPAM,
             Self::Delegate { code, .. } => *code,

@@ -1,6 +1,6 @@
 //! Addresses: handed out by the real plugin (host-local), which gets our configuration and our environment.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// The address plugin of a configuration.
 #[derive(Debug)]
 pub struct Ipam<'a> {
-    program: PathBuf,
+    name: String,
+    program: Option<PathBuf>,
     config: &'a [u8],
 }
 
@@ -35,18 +36,21 @@ struct Refusal {
 }
 
 impl<'a> Ipam<'a> {
-    /// Finds it in CNI_PATH. `text` is the configuration as it came.
-    pub fn find(call: &Call, config: &Config, text: &'a [u8]) -> Result<Self, CniError> {
+    /// Looks for it in CNI_PATH. `text` is the configuration as it came.
+    pub fn of(call: &Call, config: &Config, text: &'a [u8]) -> Result<Self, CniError> {
         let name = config.ipam_type().ok_or_else(|| CniError::Config("ipam.type is missing".into()))?;
         if !is_id(name) {
             return Err(CniError::Config(format!("ipam.type {name:?} is no name of a plugin")));
         }
         let mut places = call.path.iter().map(|dir| dir.join(name));
-        let found = places.find(|file| file.is_file() && access(file, AccessFlags::X_OK).is_ok());
-        match found {
-            Some(program) => Ok(Self { program, config: text }),
-            None => Err(CniError::Unavailable(format!("the plugin {name} is in no directory of CNI_PATH"))),
-        }
+        let program = places.find(|file| file.is_file() && access(file, AccessFlags::X_OK).is_ok());
+        Ok(Self { name: name.to_owned(), program, config: text })
+    }
+
+    /// The program, which what is to be set up takes; what is to be removed goes as far as it can without.
+    pub fn program(&self) -> Result<&Path, CniError> {
+        let missing = || format!("the plugin {} is in no directory of CNI_PATH", self.name);
+        self.program.as_deref().ok_or_else(|| CniError::Unavailable(missing()))
     }
 
     /// Leases addresses.
@@ -77,11 +81,12 @@ impl<'a> Ipam<'a> {
     }
 
     fn run(&self, verb: &str, id: &Id, netns: &str) -> Result<String, CniError> {
-        let mut command = Command::new(&self.program);
+        let program = self.program()?;
+        let mut command = Command::new(program);
         command.env("CNI_COMMAND", verb).env("CNI_CONTAINERID", &id.container);
         command.env("CNI_IFNAME", &id.ifname).env("CNI_NETNS", netns);
         let ran = bounded::run_with(&mut command, self.config, LIMIT)
-            .map_err(CniError::io(format!("run {} {verb}", self.program.display())))?;
+            .map_err(CniError::io(format!("run {} {verb}", program.display())))?;
         if ran.status.success() {
             return Ok(ran.stdout);
         }

@@ -1,9 +1,9 @@
 //! iptables, by its program: gVisor has the old interface only, so `iptables-legacy` is looked for first.
 
-use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+use std::{env, fs, io};
 
 use nix::unistd::{AccessFlags, access};
 
@@ -19,6 +19,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 const WAIT: &str = "5";
 /// More rules than these are not removed in one go: something puts them back.
 const MOST_ROUNDS: usize = 512;
+/// In which words the two kinds of iptables say that this kernel has no such table.
+const NO_TABLE: [&str; 2] = ["Table does not exist", "Failed to initialize nft"];
 
 /// A program that manages the nat table of this kernel.
 #[derive(Clone, Debug)]
@@ -56,11 +58,19 @@ impl Iptables {
         &self.program
     }
 
+    /// Whether it is certain that no rule of it can be in force: the program is gone, or the table is. Neither is what a
+    /// program means that gets no answer in time, or no turn.
+    pub fn is_gone(&self) -> bool {
+        matches!(self.table(), Ok(Table::Gone(_)))
+    }
+
     /// Those of the rules that are not in force. They are looked for in the program's own listing: gVisor gives a DNAT rule
     /// back in another form than it got it, so that the program's comparison (`-C`) never finds it.
     pub fn missing<'a>(&self, rules: &'a [Rule]) -> Result<Vec<&'a Rule>, CniError> {
-        let listing = self.listing()?;
-        Ok(rules.iter().filter(|rule| !listing.contains(rule)).collect())
+        match self.table()? {
+            Table::Rules(listing) => Ok(rules.iter().filter(|rule| !listing.contains(rule)).collect()),
+            Table::Gone(why) => Err(CniError::Rules(why)),
+        }
     }
 
     /// Puts rules in force, after the others of their chain; those that are already are left.
@@ -87,10 +97,10 @@ impl Iptables {
         }
     }
 
-    /// Takes rules out of force; what is not there is fine.
+    /// Takes rules out of force; what is not there is fine, be it the whole table.
     pub fn remove(&self, rules: &[Rule]) -> Result<(), CniError> {
         for _ in 0..MOST_ROUNDS {
-            let listing = self.listing()?;
+            let Table::Rules(listing) = self.table()? else { return Ok(()) };
             let Some((rule, number)) = last_of(&listing, rules) else { return Ok(()) };
             // By its words, or, where the comparison fails, by its number.
             if self.change(&["-D", &rule.chain], &rule.spec).is_err() {
@@ -100,10 +110,17 @@ impl Iptables {
         Err(CniError::Rules(format!("{} does not get rid of rules", self.program.display())))
     }
 
-    fn listing(&self) -> Result<Vec<Rule>, CniError> {
+    fn table(&self) -> Result<Table, CniError> {
+        // Before it is run: a script whose interpreter is gone fails with the same error.
+        if let Err(error) = fs::metadata(&self.program)
+            && error.kind() == io::ErrorKind::NotFound
+        {
+            return Ok(Table::Gone(format!("{}: {error}", self.program.display())));
+        }
         let ran = self.run(&["-S"])?;
         match ran.status.success() {
-            true => Ok(ran.stdout.lines().filter_map(listed).collect()),
+            true => Ok(Table::Rules(ran.stdout.lines().filter_map(listed).collect())),
+            false if denies(&ran.stderr) => Ok(Table::Gone(self.refused(&["-S"], &[], &ran).to_string())),
             false => Err(self.refused(&["-S"], &[], &ran)),
         }
     }
@@ -127,6 +144,18 @@ impl Iptables {
     }
 }
 
+/// The nat table, as a program sees it.
+#[derive(Debug)]
+enum Table {
+    Rules(Vec<Rule>),
+    /// There is none, or no program any more, for this reason.
+    Gone(String),
+}
+
+fn denies(said: &str) -> bool {
+    NO_TABLE.iter().any(|words| said.contains(words))
+}
+
 /// A line of the listing: `-A CHAIN …`.
 fn listed(line: &str) -> Option<Rule> {
     let mut words = line.strip_prefix("-A ")?.split_whitespace().map(str::to_owned);
@@ -148,7 +177,46 @@ fn find_program(name: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    /// A program that answers as `script` says.
+    fn program(dir: &Path, script: &str) -> Iptables {
+        let path = dir.join("iptables");
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        Iptables::at(&path)
+    }
+
+    #[test]
+    fn without_program_or_table_there_is_nothing_to_remove() {
+        let dir = tempfile::tempdir().unwrap();
+        let rules = [listed("-A OUTPUT -p tcp -j A").unwrap()];
+        let none = Iptables::at(&dir.path().join("none"));
+        assert!(none.is_gone() && none.missing(&rules).is_err());
+        none.remove(&rules).unwrap();
+        for said in [
+            "iptables v1.8.9 (legacy): can't initialize iptables table `nat': Table does not exist (do you need to insmod?)",
+            "iptables: Failed to initialize nft: Protocol not supported",
+        ] {
+            let refusing = program(dir.path(), &format!("echo \"{}\" >&2; exit 3", said.replace('`', "\\`")));
+            assert!(refusing.is_gone(), "{said}");
+            refusing.remove(&rules).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_program_that_gets_no_turn_does_not_say_that_there_is_no_table() {
+        let dir = tempfile::tempdir().unwrap();
+        let rules = [listed("-A OUTPUT -p tcp -j A").unwrap()];
+        let busy = program(
+            dir.path(),
+            "echo 'Another app is currently holding the xtables lock; waiting for it to exit...' >&2; exit 4",
+        );
+        assert!(!busy.is_gone());
+        assert!(busy.remove(&rules).is_err());
+    }
 
     #[test]
     fn a_rule_is_found_in_the_listing_by_its_words_and_its_number() {

@@ -45,8 +45,8 @@ use state::Store;
 /// The name that it is called by, and its `type` in a configuration.
 pub const NAME: &str = "sandbar-cni";
 
-/// A runtime gives a pod's set-up two to four minutes.
-const LIMIT: Duration = Duration::from_secs(110);
+/// No call takes longer. A runtime gives a pod's set-up two to four minutes.
+pub const LIMIT: Duration = Duration::from_secs(110);
 /// For the calls before this one; the rest is for its own work.
 const TURN: Duration = Duration::from_secs(60);
 /// A larger configuration is none.
@@ -57,6 +57,11 @@ type Answer = Result<Option<Value>, (CniError, String)>;
 /// Whether pods can have a way out of this node, and host ports; why not, if they cannot.
 pub fn way_out() -> Result<(), String> {
     iptables::Iptables::find().map(drop)
+}
+
+/// How many attachments are written down in a state directory.
+pub fn attachments(state: &Path) -> usize {
+    state::read_all(state).len()
 }
 
 /// Removes links of these names; none of a name is fine.
@@ -119,9 +124,12 @@ fn perform(call: &Call, config: &Config, text: &[u8]) -> Result<Option<Value>, C
     if !at_least(&config.cni_version, since) {
         return Err(CniError::Version(format!("{} for this command", config.cni_version)));
     }
-    let ipam = Ipam::find(call, config, text)?;
+    let ipam = Ipam::of(call, config, text)?;
+    if !matches!(call.verb, Verb::Del | Verb::Gc) {
+        ipam.program()?;
+    }
     if call.verb == Verb::Status {
-        return check::status(&ipam).map(|()| None);
+        return check::status(config, &ipam).map(|()| None);
     }
     let store = Store::open(&config.state_dir, TURN)?;
     match call.verb {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::call::Call;
 use super::config::Config;
+use super::egress;
 use super::error::CniError;
 use super::ipam::Ipam;
 use super::netlink::Netlink;
@@ -28,8 +29,8 @@ pub fn del(call: &Call, config: &Config, ipam: &Ipam<'_>, store: &Store) -> Resu
         // Not by its name in the pod, where it may be somebody else's.
         None => {
             userspace::release(store.dir());
-            plug::unplug(&mut node, None, &id)?;
-            ipam.del(&id)?;
+            let unplugged = plug::unplug(&mut node, None, &id);
+            unplugged.and(ipam.del(&id))?;
             store.forget(&id)
         }
     }
@@ -87,7 +88,7 @@ pub fn gc(config: &Config, ipam: &Ipam<'_>, store: &Store) -> Result<(), CniErro
             first = first.and(ipam.del(&id));
         }
     }
-    let kept: Vec<_> = valid
+    let kept: Vec<String> = valid
         .iter()
         .map(|one| Id {
             network: config.name.clone(),
@@ -95,9 +96,12 @@ pub fn gc(config: &Config, ipam: &Ipam<'_>, store: &Store) -> Result<(), CniErro
             ifname: one.ifname.clone(),
         })
         .chain(store.attachments()?.into_iter().map(|known| known.id))
+        .filter(|id| id.network == config.name)
         .map(|id| id.host_link())
         .collect();
-    first.and(stray_links(&mut node, &state::prefix(&config.name), &kept))
+    first.and(stray_links(&mut node, &state::prefix(&config.name), &kept))?;
+    // The rules of the way out are for all pods; the next one sets them again.
+    if kept.is_empty() { egress::end(config, store) } else { Ok(()) }
 }
 
 /// Whose leases the real host-local holds: it has no GC of its own. A file per address names the container and the interface.

@@ -149,12 +149,7 @@ impl Store {
         let path = self.file_of(id);
         // What a call that was killed while writing has left.
         let _ = fs::remove_file(path.with_extension("new"));
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(CniError::io(format!("remove {}", path.display()))(error))
-            }
-            _ => Ok(()),
-        }
+        remove(&path)
     }
 
     /// The way out of a network, as it was found last.
@@ -165,6 +160,11 @@ impl Store {
     /// Writes the way out down.
     pub fn save_egress(&self, network: &str, egress: &Egress) -> Result<(), CniError> {
         self.write(&self.egress_file(network), egress)
+    }
+
+    /// Forgets it; one that is not known is fine.
+    pub fn forget_egress(&self, network: &str) -> Result<(), CniError> {
+        remove(&self.egress_file(network))
     }
 
     fn file_of(&self, id: &Id) -> PathBuf {
@@ -189,6 +189,15 @@ impl Store {
         let bytes = serde_json::to_vec(value).map_err(|error| CniError::Decode(error.to_string()))?;
         let written = fs::write(&fresh, bytes).and_then(|()| fs::rename(&fresh, path));
         written.map_err(CniError::io(format!("write {}", path.display())))
+    }
+}
+
+fn remove(path: &Path) -> Result<(), CniError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(CniError::io(format!("remove {}", path.display()))(error))
+        }
+        _ => Ok(()),
     }
 }
 

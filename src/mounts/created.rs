@@ -36,7 +36,7 @@ pub fn sweep(run: &Path) -> io::Result<()> {
         }
     }
     // Not there, or a mount point still.
-    let _ = fs::remove_dir(super::served::store(run));
+    let _ = fs::remove_dir(super::store::place(run));
     match fs::remove_file(&record) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

@@ -10,6 +10,7 @@ mod look;
 pub mod namespace;
 pub mod plan;
 mod served;
+mod store;
 
 pub use created::sweep;
 pub use served::Mounts;

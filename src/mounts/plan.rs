@@ -1,8 +1,8 @@
 //! Which rules mounts can serve here, and why not the others. Pure: what is on disk is asked of [`Look`].
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use crate::rules::matcher::Matcher;
 use crate::rules::model::{Access, Action, Rule, Target};
 
 /// By what a rule is served.
@@ -60,15 +60,16 @@ pub trait Look {
 
 /// The means of each rule, in the order of the rules: highest precedence first.
 pub fn plan(rules: &[Rule], look: &impl Look) -> Vec<Means> {
-    let mut taken = HashSet::new();
-    let means = |rule: &Rule| match mountable(&rule.action, look) {
-        Ok(lay) if !taken.insert(lay.path.clone()) => {
+    let matcher = Matcher::compile(rules);
+    let means = |(index, rule): (usize, &Rule)| match mountable(&rule.action, look) {
+        // Even if that one cannot be mounted: nobody asked for this one's value where it is not the first.
+        Ok(_) if matcher.lookup(rule.action.pattern()) != Some(index) => {
             Means::Refused("another rule for this path has precedence".to_owned())
         }
         Ok(lay) => Means::Mount(lay),
         Err(reason) => Means::Refused(reason),
     };
-    rules.iter().map(means).collect()
+    rules.iter().enumerate().map(means).collect()
 }
 
 fn mountable(action: &Action, look: &impl Look) -> Result<Lay, String> {

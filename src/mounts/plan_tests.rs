@@ -126,6 +126,19 @@ fn the_first_of_two_rules_for_a_path_is_served() {
 }
 
 #[test]
+fn a_rule_that_cannot_be_mounted_does_not_make_way_for_one_below_it() {
+    let missing = to("/dev/kmsg", "/var/lib/sandbar/files/none");
+    let glob = Action::Redirect { from: "/dev/k*".into(), target: Target::To("/dev/null".into()) };
+    for first in [missing, glob.clone()] {
+        let planned = planned(&machine(), vec![first, to("/dev/kmsg", "/dev/null")]);
+        assert!(matches!(&planned[0], Means::Refused(_)), "{planned:?}");
+        assert!(matches!(&planned[1], Means::Refused(why) if why.contains("precedence")), "{planned:?}");
+    }
+    let planned = planned(&machine(), vec![to("/dev/kmsg", "/dev/null"), glob]);
+    assert!(matches!(&planned[0], Means::Mount(_)), "{planned:?}");
+}
+
+#[test]
 fn without_a_namespace_of_our_own_nothing_is_mounted() {
     let refusing = Machine { refused: Some("no namespace"), ..machine() };
     let planned = planned(&refusing, vec![file("/proc/sys/kernel/hostname")]);

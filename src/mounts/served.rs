@@ -5,23 +5,18 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use nix::mount::{MsFlags, mount};
-
 use super::plan::{self, Content, Lay, Look, Means, Place};
+use super::store::Store;
 use super::{MountError, created, directory, file, look};
 use crate::rules::model::{Access, Rule};
-
-/// Where values are kept: a tmpfs that only our namespace sees.
-pub(super) fn store(run: &Path) -> PathBuf {
-    run.join("mounts")
-}
 
 /// The mounts that serve rules. All methods are for one thread at a time; any thread of the process will do.
 #[derive(Debug)]
 pub struct Mounts {
     run: PathBuf,
     usable: Result<(), String>,
-    stored: bool,
+    /// Where values are kept, once there are any.
+    store: Option<Store>,
     laid: BTreeMap<PathBuf, Laid>,
     /// Directories of the kernel's that a copy of ours stands in for.
     replaced: BTreeSet<PathBuf>,
@@ -55,7 +50,7 @@ impl Mounts {
         Self {
             run,
             usable,
-            stored: false,
+            store: None,
             laid: BTreeMap::new(),
             replaced: BTreeSet::new(),
             failed: BTreeMap::new(),
@@ -98,7 +93,7 @@ impl Mounts {
 
     /// Takes everything away.
     pub fn clear(&mut self) {
-        if self.stored {
+        if self.store.is_some() {
             self.program(&[]);
         }
     }
@@ -116,7 +111,8 @@ impl Mounts {
                 _ => self.lift(&lay.path),
             }
         }
-        self.prepare_store()?;
+        // Whatever is laid: with the store goes all that was created for it.
+        self.store()?;
         let source = match &lay.content {
             Content::File(source) => source.clone(),
             Content::Value { value, access } => self.keep(value, *access)?,
@@ -124,21 +120,18 @@ impl Mounts {
         self.attach(Laid { lay: lay.clone(), source, made: Vec::new() })
     }
 
-    fn prepare_store(&mut self) -> Result<(), MountError> {
-        if self.stored {
-            return Ok(());
-        }
-        let store = store(&self.run);
-        fs::create_dir_all(&store).map_err(MountError::on("make", &store))?;
-        mount(Some("sandbar"), &store, Some("tmpfs"), MsFlags::empty(), Some("mode=0700"))
-            .map_err(MountError::on("mount a tmpfs on", &store))?;
-        self.stored = true;
-        file::private(&store, MsFlags::empty())
+    /// The way into the store, which is made when it is needed first.
+    fn store(&mut self) -> Result<PathBuf, MountError> {
+        let store = match self.store.take() {
+            Some(store) => store,
+            None => Store::mount(&self.run)?,
+        };
+        Ok(self.store.insert(store).path())
     }
 
     fn keep(&mut self, value: &str, access: Access) -> Result<PathBuf, MountError> {
         self.number += 1;
-        let path = store(&self.run).join(self.number.to_string());
+        let path = self.store()?.join(self.number.to_string());
         let mode = if access == Access::ReadWrite { 0o644 } else { 0o444 };
         fs::write(&path, value)
             .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(mode)))
@@ -182,7 +175,7 @@ impl Mounts {
     /// Has a copy stand in for `directory`.
     fn replace(&mut self, directory: &Path) -> Result<(), MountError> {
         self.around(directory, |this| {
-            let scratch = store(&this.run).join("directory");
+            let scratch = this.store()?.join("directory");
             fs::create_dir_all(&scratch).map_err(MountError::on("make", &scratch))?;
             directory::replace(directory, &scratch)?;
             this.replaced.insert(directory.to_owned());
@@ -260,9 +253,12 @@ impl Mounts {
                 tracing::warn!("{error}");
             }
         }
-        if self.stored && self.laid.is_empty() {
-            unmount(&store(&self.run));
-            self.stored = false;
+        if self.laid.is_empty()
+            && let Some(store) = self.store.take()
+        {
+            if let Err(error) = store.unmount() {
+                tracing::warn!("{error}");
+            }
             if let Err(error) = created::sweep(&self.run) {
                 tracing::warn!("cannot remove what was created to mount on: {error}");
             }

@@ -94,6 +94,11 @@ impl Paths {
         self.state.join("cni")
     }
 
+    /// Which pod networks are set up on this machine; `cni` is [`Paths::cni`].
+    pub fn wired(cni: &Path) -> PathBuf {
+        cni.join("wired")
+    }
+
     /// Held by the one supervisor; contains its pid.
     pub fn lock(&self) -> PathBuf {
         self.run.join("lock")

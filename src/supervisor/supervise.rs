@@ -27,7 +27,7 @@ use super::paths::Paths;
 use super::pods;
 use super::probe::{Change, Level, Prober, Target};
 use super::process::{self, End, Running, SharedLog};
-use super::remedies::Remedies;
+use super::remedies::{Network, Remedies};
 use super::server::Order;
 use super::shutdown;
 use super::state::Reporter;
@@ -241,15 +241,8 @@ impl Supervisor {
         let ended = move |end| drop(events.send(Event::K3s { run, end }));
         self.switch_means(plan);
         self.remedies.configure(&self.in_force);
-        if let Some(old) = self.remedies.rewires(plan) {
-            let (reason, message) = match pods::rewire(&self.interceptor, old, self.remedies.own()) {
-                Ok(ended) => (
-                    "PodsRewired",
-                    format!("another pod network: {ended} processes of pods ended, to be made anew"),
-                ),
-                Err(why) => ("PodNetworkClearFailed", why),
-            };
-            self.reporter.event(reason, message);
+        for old in self.remedies.rewires(plan) {
+            self.rewire(old);
         }
         self.remedies.before_k3s(plan);
         let launch = k3s_process::launch(&self.options.k3s, plan, &self.paths.bin(), &self.paths.run);
@@ -265,6 +258,31 @@ impl Supervisor {
         self.prober.set(Some(Target { run, port, node, since: Timestamp::now() }));
         self.find_version();
         Ok(())
+    }
+
+    /// Clears a former pod network: that of a supervisor that was killed, with its pods, or one whose pods are to come back in another.
+    fn rewire(&mut self, old: Network) {
+        let own = self.remedies.own();
+        let cleared = match self.k3s_runs {
+            1 => pods::clear(&self.interceptor, old, own).map(|()| {
+                pods::forget_namespaces();
+                ("PodNetworkCleared", "what was left of an earlier pod network is gone".to_owned())
+            }),
+            _ => pods::rewire(&self.interceptor, old, own).map(|ended| {
+                (
+                    "PodsRewired",
+                    format!("another pod network: {ended} processes of pods ended, to be made anew"),
+                )
+            }),
+        };
+        let (reason, message) = match cleared {
+            Ok(done) => {
+                self.remedies.wired.cleared(old);
+                done
+            }
+            Err(why) => ("PodNetworkClearFailed", why),
+        };
+        self.reporter.event(reason, message);
     }
 
     /// Beside the start, not before it, and not when it was just asked: it must not make the start longer. Asked again at
@@ -381,7 +399,15 @@ impl Supervisor {
         }
         let killed = shutdown::kill_descendants();
         self.mounts.clear();
+        for network in self.remedies.wired.end() {
+            match pods::clear(&self.interceptor, network, self.remedies.own()) {
+                Ok(()) => self.remedies.wired.cleared(network),
+                // It stays on record, for `down` and for the next start.
+                Err(why) => self.reporter.event("PodNetworkClearFailed", why),
+            }
+        }
         let unmounted = shutdown::unmount_left_over(&self.data);
+        pods::forget_namespaces();
         self.reporter
             .note("SupervisorStopped", format!("{killed} left-over processes killed, {unmounted} unmounted"));
     }

@@ -13,7 +13,7 @@ use super::talk::{ask_by_datagram, ask_from, datagrams, serve, within};
 type Case = fn(&Node);
 
 /// All of them.
-pub const CASES: [(&str, Case); 22] = [
+pub const CASES: [(&str, Case); 24] = [
     ("pods talk with each other and with their node", pods_talk),
     ("a pod does not speak with another's address", own_address_only),
     ("a pod reaches outside with its node's address", egress),
@@ -31,8 +31,10 @@ pub const CASES: [(&str, Case); 22] = [
     ("a link of somebody else is left alone", foreign_link),
     ("the node's own namespace is refused", own_namespace),
     ("DEL of what is unknown or gone", del_of_nothing),
+    ("DEL and GC go as far as they can without the nat table or the address plugin", removed_without),
     ("CHECK sees what is missing", check),
     ("GC removes what is not listed", gc),
+    ("GC of all takes the way out down, too", gc_of_all),
     ("STATUS", status),
     ("VERSION", version),
     ("results and errors in the version asked for", versions),
@@ -451,12 +453,64 @@ fn gc(node: &Node) {
         assert_eq!(sh(&format!("ip -n {gone} -o link")).lines().count(), 1, "{gone}");
     }
     node.call("GC", "", &json!({"cni.dev/valid-attachments": []})).unwrap();
+    usual(node);
+}
+
+fn gc_of_all(node: &Node) {
+    node.pod("a");
+    let mapping = ports(&json!([{"hostPort": 8080, "containerPort": 80}]));
+    node.add("a", &mapping).unwrap();
+    node.call("GC", "", &json!({"cni.dev/valid-attachments": []})).unwrap();
+    let left = node.traces();
+    let ours = |line: &&String| {
+        line.contains("10.42.7")
+            || line.contains("sbr")
+            || line.contains("egress-")
+            || line.contains("attachments/")
+    };
+    assert_eq!(left.iter().find(ours), None, "{left:#?}");
+    usual(node);
+}
+
+fn removed_without(node: &Node) {
+    node.pod("a");
+    node.add("a", &ports(&json!([{"hostPort": 8080, "containerPort": 80}]))).unwrap();
+    let lost = json!({"path": "/nowhere"});
+    for verb in ["DEL", "GC"] {
+        let all = json!({"path": "/nowhere", "cni.dev/valid-attachments": []});
+        let refused = node.call(verb, "a", if verb == "GC" { &all } else { &lost }).unwrap_err();
+        assert_eq!(refused["code"], 50, "{refused}");
+        assert_eq!(sh("ip -n a -o link").lines().count(), 1, "{verb}: only lo is left in the pod");
+        assert!(!node.traces().iter().any(|line| line.contains("--dport 8080")), "{verb}");
+    }
+    // What was not done is done when it can be.
+    node.del("a");
+    node.assert_nothing_is_left();
+    if node.has_nat {
+        node.add("a", &ports(&json!([{"hostPort": 8080, "containerPort": 80}]))).unwrap();
+        // As if the program had gone since; its rules are removed by hand.
+        let state = node.config(&json!({}))["stateDir"].as_str().unwrap().to_owned();
+        sh(&format!(
+            "sed -i 's,\"iptables\":\"[^\"]*\",\"iptables\":\"/nowhere/iptables\",' {state}/attachments/*.json"
+        ));
+        node.del("a");
+        sh("iptables-legacy -t nat -F");
+        fs::remove_file(format!("{state}/egress-pods.json")).unwrap();
+        usual(node);
+    }
 }
 
 fn status(node: &Node) {
     node.call("STATUS", "", &json!({})).unwrap();
     let lost = node.call("STATUS", "", &json!({"path": "/nowhere"})).unwrap_err();
     assert_eq!(lost["code"], 50, "{lost}");
+    let by_snat = node.call("STATUS", "", &json!({"egress": "snat"}));
+    assert_eq!(by_snat.map_err(|refused| refused["code"].clone()).err(), (!node.has_nat).then(|| json!(51)));
+    node.call("STATUS", "", &json!({"egress": "userspace"})).unwrap();
+    node.serve(false);
+    let unserved = node.call("STATUS", "", &json!({"egress": "userspace"})).unwrap_err();
+    assert_eq!(unserved["code"], 51, "{unserved}");
+    node.serve(true);
 }
 
 fn version(node: &Node) {

@@ -5,12 +5,14 @@ mod containerd;
 mod mounts;
 mod pause;
 mod pod_network;
+mod wired;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::flags::Mode;
 use super::lifecycle::Plan;
+use super::paths::Paths;
 use crate::cni;
 use crate::cni::userspace::Server;
 use crate::intercept::probe;
@@ -19,6 +21,7 @@ use crate::rules::observed::ObservedRemedy;
 
 pub use pause::{IMAGE as PAUSE_IMAGE, archive as pause_archive};
 pub use pod_network::Network;
+pub use wired::Wired;
 
 /// What became of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +40,8 @@ pub struct Remedies {
     own: PathBuf,
     off: Vec<Remedy>,
     network: NetworkSettings,
-    /// The pod network that k3s was started with last.
-    wired: Option<Network>,
+    /// The pod network that k3s was started with last, and those of which something is left.
+    pub wired: Wired,
     /// Whether pods can reach outside, or why not.
     way_out: Result<(), String>,
     states: Vec<(Remedy, State)>,
@@ -53,10 +56,10 @@ impl Remedies {
         Self {
             mode,
             data,
+            wired: Wired::load(Paths::wired(&own)),
             own,
             off,
             network,
-            wired: None,
             way_out: Ok(()),
             states: Vec::new(),
             server: Mutex::default(),
@@ -99,14 +102,13 @@ impl Remedies {
         matches!(self.state(Remedy::ProcfsRoot), Some(State::Applied(_)))
     }
 
-    /// The network that pods live in, if this plan gives them another one. To be asked once before k3s is started.
-    pub fn rewires(&mut self, plan: &Plan) -> Option<Network> {
-        let next = match self.off.contains(&Remedy::PodNetwork) {
+    /// The pod networks that are to be cleared before k3s is started with this plan. To be asked once before each start.
+    pub fn rewires(&mut self, plan: &Plan) -> Vec<Network> {
+        let next = match self.mode == Mode::ControlPlane || self.off.contains(&Remedy::PodNetwork) {
             true => Network::Off,
             false => pod_network::wanted(&self.network, plan),
         };
-        let before = self.wired.replace(next).filter(|_| self.mode == Mode::Node);
-        before.filter(|before| *before != next)
+        self.wired.change(next)
     }
 
     /// Our directory that stays.
@@ -207,15 +209,19 @@ mod tests {
 
     #[test]
     fn pods_are_rewired_when_the_network_changes_and_only_then() {
+        let own = tempfile::tempdir().unwrap();
         let mut remedies =
-            Remedies::new(Mode::Node, "/nowhere".into(), "/nowhere".into(), &DesiredDocument::default());
+            Remedies::new(Mode::Node, "/nowhere".into(), own.path().to_owned(), &DesiredDocument::default());
         let plan = |backend: &str| {
             let arg = format!("--flannel-backend={backend}");
             Plan { args: vec![K3sArg { arg, source: "mine".into() }], ..Plan::default() }
         };
-        let rewired =
-            ["none", "none", "host-gw", "vxlan", "none"].map(|backend| remedies.rewires(&plan(backend)));
-        assert_eq!(rewired, [None, None, Some(Network::Bridge), None, Some(Network::Flannel)]);
+        let rewired = ["none", "none", "host-gw", "vxlan", "none"].map(|backend| {
+            let old = remedies.rewires(&plan(backend));
+            old.iter().for_each(|network| remedies.wired.cleared(*network));
+            old
+        });
+        assert_eq!(rewired, [vec![], vec![], vec![Network::Bridge], vec![], vec![Network::Flannel]]);
     }
 
     #[test]
