@@ -10,6 +10,7 @@
 //! | [`publish`] | document to table | |
 //! | [`findings`], [`node_status`] | what is to be said of an object | yes |
 //! | [`tell`], [`events`] | patches and Events that say it | yes |
+//! | [`queue`] | which write is next | yes |
 //! | [`write`] | the writes themselves | |
 //! | [`engine`] | the loop that ties them together | |
 //! | [`metrics`], [`http`] | /metrics, /livez, /readyz | |
@@ -27,6 +28,7 @@ pub mod metrics;
 pub mod node_status;
 pub mod profiles;
 pub mod publish;
+pub mod queue;
 pub mod store;
 pub mod tell;
 pub mod write;
