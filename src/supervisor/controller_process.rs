@@ -29,10 +29,10 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use nix::sys::eventfd::EventFd;
@@ -95,7 +95,7 @@ pub fn start(
 ) -> Result<Controller, ProcessError> {
     let (ours, theirs) = UnixStream::pair()?;
     let launch = Launch {
-        argv: vec![executable()?, "controller".into()],
+        argv: vec![process::executable()?.into(), "controller".into()],
         env: environment(handover),
         cwd: Some(PathBuf::from("/")),
         stdio: [None, None, None],
@@ -116,15 +116,6 @@ pub fn start(
     let listen = move || listen(listening, &tell);
     std::thread::Builder::new().name("controller-line".into()).stack_size(128 << 10).spawn(listen)?;
     Ok(Controller { process, _lifeline: ours })
-}
-
-/// The running program itself, even if its file was replaced since.
-fn executable() -> io::Result<OsString> {
-    let link = Path::new("/proc/self/exe");
-    // In the child `/proc/self` is still this program until it executes it. What `ps` shows is better a real name, so
-    // that is used as long as it leads to the same file.
-    let named = std::fs::read_link(link)?;
-    Ok(if named.exists() { named.into_os_string() } else { link.as_os_str().to_owned() })
 }
 
 fn environment(handover: &Handover) -> Vec<(OsString, OsString)> {
