@@ -92,8 +92,12 @@ impl Engine {
         let mut refresh = interval(REFRESH);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut writing: Option<BoxFuture<'static, Written>> = None;
-        let mut said_ready = false;
+        let (mut said_applied, mut said_ready) = (false, false);
         loop {
+            if !said_applied && self.client.is_some() {
+                // As below.
+                said_applied = signals.say_applied().is_ok();
+            }
             if writing.is_none() {
                 writing = self.next_write();
             }
