@@ -70,9 +70,7 @@ pub fn build(
 ) -> Result<Vec<K3sArg>, FlagError> {
     let user = split(user, COMMAND_LINE)?;
     let configured = configured(&document.k3s, mode, kernel)?;
-    if let Some(flag) =
-        configured.iter().chain(&user).find(|flag| mode == Mode::Node && flag.name == "disable-agent")
-    {
+    if let Some(flag) = user.iter().find(|flag| mode == Mode::Node && flag.name == "disable-agent") {
         let (flag, source_name) = (flag.words.join(" "), flag.source.clone());
         return Err(FlagError::Mode { flag, source_name, mode: mode.name() });
     }

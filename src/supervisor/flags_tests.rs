@@ -124,7 +124,7 @@ fn combinations_that_cannot_work_are_refused_with_who_asked_for_them() {
             Mode::ControlPlane,
             "--flannel-backend is set twice",
         ),
-        (settings(None, None, "--disable-agent"), "", Mode::Node, "does not go with mode node"),
+        (settings(None, None, ""), "--disable-agent", Mode::Node, "does not go with mode node"),
     ];
     for (settings, user, mode, expected) in cases {
         let message = refused(settings, user, mode);
