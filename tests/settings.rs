@@ -159,4 +159,16 @@ X",
     machine.wait_for("the profile's value", |_| {
         machine.out(&["exec", "--", "cat", "/proc/sys/kernel/panic"]) == "10\n"
     });
+
+    // It stays away, although its end restarts k3s, and with the next controller.
+    machine.wait_for("k3s without its flag", |status| {
+        status["ready"] == true && !args(status).contains(&"--snapshotter=native")
+    });
+    let pid = &machine.status()["controller"]["pid"];
+    machine.shell(&format!("kill -9 {pid}"));
+    machine.wait_for("another controller", |status| {
+        status["controller"]["restarts"] == 1 && status["controller"]["ready"] == true
+    });
+    let left = machine.kubectl(&["get", "sbx", "-o", "name"], "");
+    assert!(left.contains("profile-") && !left.contains("from-file"), "{left}");
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use sandbar::doctor::NodeAbilities;
-use sandbar::rules::model::K3sSettings;
+use sandbar::rules::model::DesiredDocument;
 use sandbar::supervisor::flags::{self, Mode};
 use sandbar::supervisor::k3s_config::ConfigFile;
 
@@ -39,8 +39,8 @@ const PASSES: usize = 3;
 
 /// k3s's arguments, as `sandbar up` starts a control plane.
 fn arguments() -> io::Result<Vec<String>> {
-    let (settings, kernel) = (K3sSettings::default(), NodeAbilities::default());
-    let built = flags::build(&settings, &[], Mode::ControlPlane, &ConfigFile::default(), &kernel);
+    let (document, kernel) = (DesiredDocument::default(), NodeAbilities::default());
+    let built = flags::build(&document, &[], Mode::ControlPlane, &ConfigFile::default(), &kernel);
     Ok(flags::plain(&built.map_err(io::Error::other)?))
 }
 

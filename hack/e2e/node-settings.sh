@@ -65,6 +65,35 @@ case $place in
     changed auto native
     ;;
 esac
+# What becomes no flag: the pod network, and what sandbar does besides.
+part() { apply <<<"{apiVersion: sandbar.dev/v1alpha1, kind: SandboxConfig, metadata: {name: mine}, spec: {$1}}"; }
+remedy() { status ".remedies[] | select(.name == \"$1\") | \"\(.state): \(.detail)\""; }
+# back_and NAME TEXT: k3s is ready again, and the remedy says TEXT.
+back_and() { says "$2" remedy "$1" && equals true status .ready; }
+network=$(remedy pod-network)
+check "no pod network is asked for" part "network: {cni: none}"
+check "k3s comes back without one" within 90 back_and pod-network "pods with the network of the host only"
+check "the object is as asked for" within 10 equals Programmed condition reason
+check "the pod has ended, and gets no other" within 60 equals "" started_at
+check "the former one is asked for" part "network: {cni: auto}"
+check "k3s comes back with it" within 90 back_and pod-network "$network"
+kept_again() { ready kept 1 && served kept; }
+check "the pod runs again, and answers" within 60 kept_again
+
+before=$(started_at)
+archive=/var/lib/rancher/k3s/agent/images/sandbar-pause.tar
+check "a remedy is turned off" part "remedies: {disabled: [pause-image]}"
+check "k3s comes back without it" within 90 back_and pause-image "Off: turned off"
+check "its archive is gone" test ! -e "$archive"
+check "k3s uses its own pause image" bash -c "! $sandbar status -o json | jq -e '.k3s.args | any(startswith(\"--pause-image\"))'"
+check "it is turned on again" part "remedies: {disabled: []}"
+check "k3s comes back with it" within 90 back_and pause-image Applied
+check "its archive is there" test -e "$archive"
+check "the pod ran on" equals "$before" started_at
+check "a new pod" pod with-pause
+check "runs" ready with-pause 60
+check "it goes" kubectl delete pod with-pause --now
+
 if [[ $place == linux ]]; then
   # moved BACKEND: the pods are made anew in the other network.
   moved() {

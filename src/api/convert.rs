@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use kube::ResourceExt;
 
-use super::v1alpha1::{RedirectRule, SandboxConfig};
+use super::v1alpha1::{K3sSpec, RedirectRule, SandboxConfig};
+use crate::k3s::args::{self, NotAFlag};
 use crate::rules::bounds::{self, Refusal};
 use crate::rules::model::{Action, Rule, Target};
 
@@ -16,9 +17,17 @@ pub enum Invalid {
     Target { from: String },
     #[error("{list}: {key:?} is given twice")]
     Duplicate { list: &'static str, key: String },
+    #[error("{flag} is set twice, by {field} and in k3s.extraArgs; drop one of them")]
+    Twice { flag: String, field: &'static str },
+    #[error("{0}")]
+    NotAFlag(#[from] NotAFlag),
     #[error("{0}")]
     Bounds(#[from] Refusal),
 }
+
+/// Fields of `spec` that stand for a flag of k3s, with its name.
+pub const FIELDS: [(&str, &str); 2] =
+    [("k3s.flannelBackend", "flannel-backend"), ("k3s.snapshotter", "snapshotter")];
 
 /// The rules of `config` in the order in which they stand: files, redirects, filesystems. Checked against the
 /// allow-list, like its k3s arguments.
@@ -40,11 +49,25 @@ pub fn rules(config: &SandboxConfig) -> Result<Vec<Rule>, Invalid> {
         push(Action::Filesystem { path: rule.path.clone(), report_as: rule.report_as });
     }
     rules.iter().try_for_each(bounds::check_rule)?;
-    let args = spec.k3s.as_ref().and_then(|k3s| k3s.extra_args.as_deref()).unwrap_or_default();
-    match bounds::reserved_flag(args) {
-        Some(flag) => Err(Refusal::ReservedFlag { flag: flag.to_owned(), source_name: source }.into()),
-        None => Ok(rules),
+    spec.k3s.as_ref().map_or(Ok(()), |k3s| arguments(k3s, &source))?;
+    Ok(rules)
+}
+
+/// What the object by itself can get wrong about k3s's command line.
+fn arguments(k3s: &K3sSpec, source: &str) -> Result<(), Invalid> {
+    let args = k3s.extra_args.as_deref().unwrap_or_default();
+    if let Some(flag) = bounds::reserved_flag(args) {
+        let (flag, source_name) = (flag.to_owned(), source.to_owned());
+        return Err(Refusal::ReservedFlag { flag, source_name }.into());
     }
+    let flags = args::split(args, source)?;
+    let is_set = [k3s.flannel_backend.is_some(), k3s.snapshotter.is_some()];
+    for ((field, flag), _) in FIELDS.into_iter().zip(is_set).filter(|(_, is_set)| *is_set) {
+        if flags.iter().any(|given| given.name == flag) {
+            return Err(Invalid::Twice { flag: format!("--{flag}"), field });
+        }
+    }
+    Ok(())
 }
 
 fn target(redirect: &RedirectRule) -> Result<Target, Invalid> {
@@ -69,7 +92,7 @@ fn distinct<'a>(list: &'static str, keys: impl Iterator<Item = &'a str>) -> Resu
 mod tests {
     use super::*;
     use crate::api::SandboxConfigSpec;
-    use crate::api::v1alpha1::{FileRule, K3sSpec};
+    use crate::api::v1alpha1::{FileRule, FlannelBackend, Snapshotter};
     use crate::rules::model::Access;
 
     fn file(path: &str) -> FileRule {
@@ -103,5 +126,26 @@ mod tests {
         let k3s = K3sSpec { extra_args: Some(vec!["--data-dir=/x".into()]), ..Default::default() };
         let spec = SandboxConfigSpec { k3s: Some(k3s), ..Default::default() };
         assert!(matches!(rules(&SandboxConfig::new("bad", spec)), Err(Invalid::Bounds(_))));
+    }
+
+    #[test]
+    fn a_list_that_is_none_of_flags_or_repeats_a_field_refuses_the_object() {
+        let said = |args: &[&str]| {
+            let extra_args = Some(args.iter().map(|arg| (*arg).to_owned()).collect());
+            let (flannel_backend, snapshotter) = (Some(FlannelBackend::None), Some(Snapshotter::Auto));
+            let k3s = K3sSpec { extra_args, flannel_backend, snapshotter, ..Default::default() };
+            let spec = SandboxConfigSpec { k3s: Some(k3s), ..Default::default() };
+            rules(&SandboxConfig::new("bad", spec)).map_err(|invalid| invalid.to_string())
+        };
+        assert_eq!(said(&["--v", "4", "--debug"]), Ok(vec![]));
+        let message = said(&["debug"]).unwrap_err();
+        assert!(message.contains("\"debug\" from bad: not a flag"), "{message}");
+        for (args, expected) in [
+            (["-snapshotter", "native"], "--snapshotter is set twice, by k3s.snapshotter"),
+            (["--v=4", "--flannel-backend=none"], "--flannel-backend is set twice, by k3s.flannelBackend"),
+        ] {
+            let message = said(&args).unwrap_err();
+            assert!(message.contains(expected), "{message}");
+        }
     }
 }

@@ -76,13 +76,13 @@ pub struct SandboxConfigSpec {
     /// and traces what `sandbar exec` starts. A change restarts k3s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interception: Option<Interception>,
-    /// The pod network.
+    /// The pod network. A change restarts k3s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<NetworkSpec>,
     /// How k3s is started. A change restarts it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub k3s: Option<K3sSpec>,
-    /// What sandbar does beside rules and flags about what a sandbox lacks.
+    /// What sandbar does beside rules and flags about what a sandbox lacks. A change restarts k3s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedies: Option<RemediesSpec>,
 }
@@ -192,7 +192,9 @@ pub struct K3sSpec {
     /// `--snapshotter`; auto takes the best one that works here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshotter: Option<Snapshotter>,
-    /// Further flags, as they stand on k3s's command line; any but those that move its data, datastore or kubeconfig.
+    /// Further flags, as they stand on k3s's command line; any but those that move its data, datastore or kubeconfig,
+    /// or name the node.
+    /// One that a field stands for goes by priority with it; an object that gives both is refused.
     /// The lists of several objects merge flag by flag; `--flag=false` takes a switch of another object back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 2048)))]
@@ -200,10 +202,11 @@ pub struct K3sSpec {
         merge_strategy = ListMerge::Atomic,
         validation = Rule::new(
             "!self.exists(arg, arg.matches('^-+(data-dir|d|datastore-endpoint|datastore-cafile|datastore-certfile|\
-             datastore-keyfile|cluster-init|cluster-reset|cluster-reset-restore-path|write-kubeconfig|o|config|c)(=|$)'))"
+             datastore-keyfile|cluster-init|cluster-reset|cluster-reset-restore-path|write-kubeconfig|o|config|c|\
+             node-name|with-node-id)(=|$)'))"
         )
         .message(
-            "an argument moves k3s's data, datastore or kubeconfig, which sandbar must know; \
+            "an argument moves k3s's data, datastore or kubeconfig, or names the node, which sandbar must know; \
              give it to `sandbar up -- …` instead"
         )
     )]

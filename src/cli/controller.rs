@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use crate::api::SandboxConfig;
 use crate::api::files;
 use crate::api::profiles::{self, Environment};
+use crate::controller::api::Objects;
 use crate::controller::{self, Config, ControllerError, link};
 use crate::exit::{Exit, Failure, Outcome};
 
@@ -29,7 +30,7 @@ pub struct Args {
         value_name = "ADDRESS:PORT"
     )]
     metrics_address: SocketAddr,
-    /// SandboxConfig files to apply as the built-in profiles are, joined by `:`; `sandbar up -f` gives them.
+    /// SandboxConfig files to apply once, joined by `:`; `sandbar up -f` gives them.
     #[arg(long, env = "SANDBAR_CONFIG_FILES", value_name = "FILES", hide_short_help = true)]
     config_files: Option<OsString>,
     /// Whose built-in profiles are applied [default: found out]
@@ -47,7 +48,10 @@ pub fn run(args: Args) -> Outcome {
         kubeconfig: args.kubeconfig,
         node: args.node_name.map_or_else(host_name, Ok)?,
         address: (!args.no_metrics).then_some(args.metrics_address),
-        builtin: applied(args.environment, args.config_files.as_deref())?,
+        objects: Objects {
+            builtin: profiles::builtin(args.environment.unwrap_or_else(Environment::here))?,
+            given: given(args.config_files.as_deref()),
+        },
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -63,15 +67,13 @@ pub fn run(args: Args) -> Outcome {
     Ok(0)
 }
 
-/// What is applied at the start. A file that has become unreadable since `up` must not keep the controller from running.
-fn applied(environment: Option<Environment>, files: Option<&OsStr>) -> Result<Vec<SandboxConfig>, Failure> {
-    let mut objects = profiles::builtin(environment.unwrap_or_else(Environment::here))?;
-    let given = files.filter(|files| !files.is_empty());
-    match files::load_files(given.iter().flat_map(std::env::split_paths)) {
-        Ok(more) => objects.extend(more),
-        Err(error) => tracing::warn!("left out: {error}"),
-    }
-    Ok(objects)
+/// The objects in `files`. One that has become unreadable since `up` must not keep the controller from running.
+fn given(files: Option<&OsStr>) -> Vec<SandboxConfig> {
+    let files = files.filter(|files| !files.is_empty());
+    files::load_files(files.iter().flat_map(std::env::split_paths)).unwrap_or_else(|error| {
+        tracing::warn!("left out: {error}");
+        Vec::new()
+    })
 }
 
 fn host_name() -> Result<String, ControllerError> {

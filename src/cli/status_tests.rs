@@ -73,6 +73,7 @@ fn what_is_wrong_is_said_with_what_helps() {
         args: vec!["--bad".into()],
         error: "not defined: -bad".into(),
         tried: true,
+        ..Default::default()
     });
     document.refused = Some(RefusedTable { generation: 4, reason: "too many rules".into() });
     document.controller.ready = false;

@@ -27,6 +27,15 @@ pub enum Heard {
     Labels(Option<BTreeMap<String, String>>),
 }
 
+/// What is applied to the cluster when a session begins.
+#[derive(Clone, Debug, Default)]
+pub struct Objects {
+    /// The built-in profiles: each time, so that they are back if they are missing.
+    pub builtin: Vec<SandboxConfig>,
+    /// What was given to `sandbar up -f`: once.
+    pub given: Vec<SandboxConfig>,
+}
+
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
@@ -47,10 +56,10 @@ pub enum SessionError {
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Keeps a session for ever, or until nobody listens.
-pub async fn run(identity: Identity, builtin: Vec<SandboxConfig>, node: String, heard: Sender<Heard>) {
+pub async fn run(identity: Identity, mut objects: Objects, node: String, heard: Sender<Heard>) {
     let mut last = String::new();
     loop {
-        match session(&identity, &builtin, &node, &heard).await {
+        match session(&identity, &mut objects, &node, &heard).await {
             Ok(()) | Err(SessionError::Closed) => return,
             Err(error) => {
                 // An API server that is still starting refuses us twice a second: one line will do.
@@ -67,12 +76,14 @@ pub async fn run(identity: Identity, builtin: Vec<SandboxConfig>, node: String, 
 
 async fn session(
     identity: &Identity,
-    builtin: &[SandboxConfig],
+    objects: &mut Objects,
     node: &str,
     heard: &Sender<Heard>,
 ) -> Result<(), SessionError> {
     let admin = identity.admin().await?;
-    bootstrap::run(&admin, builtin).await?;
+    bootstrap::run(&admin, objects.builtin.iter().chain(&objects.given)).await?;
+    // Who deletes one later means it.
+    objects.given.clear();
     let due = identity.renew(&admin).await?;
     drop(admin);
     let client = identity.controller().await?;

@@ -35,11 +35,14 @@ pub enum BootstrapError {
 }
 
 /// Does all of it.
-pub async fn run(admin: &Client, builtin: &[SandboxConfig]) -> Result<(), BootstrapError> {
+pub async fn run<'a>(
+    admin: &Client,
+    objects: impl Iterator<Item = &'a SandboxConfig>,
+) -> Result<(), BootstrapError> {
     apply_crd(admin).await?;
     apply_identity(admin).await?;
-    for profile in builtin {
-        match profiles::apply(admin, profile).await {
+    for object in objects {
+        match profiles::apply(admin, object).await {
             // Refused for what it says, and it will say the same next time: the others are not to wait for it.
             Err(error) if error.is_final() => tracing::warn!("left out: {error}"),
             outcome => outcome?,

@@ -6,7 +6,7 @@ use kube::ResourceExt;
 
 use crate::api::convert;
 use crate::api::v1alpha1::{K3sSpec, SandboxConfig};
-use crate::k3s::args::{self, Overridden};
+use crate::k3s::args::{self, Flag, Overridden};
 use crate::rules::matcher::Matcher;
 use crate::rules::model::{
     Action, DesiredDocument, K3sSettings, NetworkSettings, Remedy, RestartPolicy, Rule, Sourced,
@@ -49,12 +49,14 @@ pub fn desired<'a>(
     let mut conflicts = Vec::new();
     let settings = Settings { ranked: ranked.iter().map(|(config, _)| *config).collect() };
     let interception = settings.first("interception", &mut conflicts, |config| config.spec.interception);
+    let remedies = settings.remedies_off(&mut conflicts);
     let document = DesiredDocument {
         k3s: settings.k3s(&mut conflicts),
         interception: interception.as_ref().map(|set| set.value).unwrap_or_default(),
         interception_source: interception.map(|set| set.source),
         network: settings.network(&mut conflicts),
-        remedies_off: settings.remedies_off(&mut conflicts),
+        remedies_source: remedies.as_ref().map(|set| set.source.clone()),
+        remedies_off: remedies.map_or_else(Vec::new, |set| set.value),
         rules: rules(ranked.into_iter().flat_map(|(_, rules)| rules).collect(), &mut conflicts),
     };
     conflicts.sort();
@@ -129,18 +131,30 @@ impl Settings<'_> {
         fn k3s<T>(get: impl Fn(&K3sSpec) -> Option<T>) -> impl Fn(&SandboxConfig) -> Option<T> {
             move |config| config.spec.k3s.as_ref().and_then(&get)
         }
+        let mut flannel_backend = self.first(
+            "k3s.flannelBackend",
+            conflicts,
+            k3s(|k3s| k3s.flannel_backend.map(|backend| backend.as_str().to_owned())),
+        );
+        let mut snapshotter = self.first(
+            "k3s.snapshotter",
+            conflicts,
+            k3s(|k3s| k3s.snapshotter.map(|snapshotter| snapshotter.as_str().to_owned())),
+        );
+        let list = |config: &&SandboxConfig| {
+            let value = config.spec.k3s.as_ref()?.extra_args.clone()?;
+            Some(Sourced { value, source: config.name_any() })
+        };
+        let mut lists: Vec<_> = self.ranked.iter().filter_map(list).collect();
+        for (field, set) in
+            [(&convert::FIELDS[0], &mut flannel_backend), (&convert::FIELDS[1], &mut snapshotter)]
+        {
+            self.one_of(*field, set, &mut lists, conflicts);
+        }
         K3sSettings {
-            flannel_backend: self.first(
-                "k3s.flannelBackend",
-                conflicts,
-                k3s(|k3s| k3s.flannel_backend.map(|backend| backend.as_str().to_owned())),
-            ),
-            snapshotter: self.first(
-                "k3s.snapshotter",
-                conflicts,
-                k3s(|k3s| k3s.snapshotter.map(|snapshotter| snapshotter.as_str().to_owned())),
-            ),
-            extra_args: self.extra_args(conflicts),
+            flannel_backend,
+            snapshotter,
+            extra_args: merged(lists, conflicts),
             containerd_config: self.first(
                 "k3s.containerdConfig",
                 conflicts,
@@ -152,20 +166,40 @@ impl Settings<'_> {
         }
     }
 
-    /// All lists: they merge flag by flag. One that is no list of flags is refused by the supervisor, with its name.
-    fn extra_args(&self, conflicts: &mut Vec<Conflict>) -> Vec<Sourced<Vec<String>>> {
-        let list = |config: &&SandboxConfig| {
-            let value = config.spec.k3s.as_ref()?.extra_args.clone()?;
-            Some(Sourced { value, source: config.name_any() })
+    /// A field and a flag in the list of another object may mean the same: the one of higher precedence is obeyed.
+    fn one_of(
+        &self,
+        (field, flag): (&str, &str),
+        set: &mut Option<Sourced<String>>,
+        lists: &mut Vec<Sourced<Vec<String>>>,
+        conflicts: &mut Vec<Conflict>,
+    ) {
+        let Some(typed) = set.clone() else { return };
+        let rank = |source: &str| self.ranked.iter().position(|config| config.name_any() == source);
+        let words = vec![format!("--{flag}={}", typed.value)];
+        let typed_flag = [Flag { name: flag.to_owned(), words, source: typed.source.clone() }];
+        let mut tell = |loser: &str, winner: &str, about: &str| {
+            let (loser, winner, about) = (loser.to_owned(), winner.to_owned(), about.to_owned());
+            conflicts.push(Conflict { loser, winner, about });
         };
-        let lists: Vec<_> = self.ranked.iter().filter_map(list).collect();
-        let (_, overridden) = args::merge(&lists).unwrap_or_default();
-        conflicts.extend(overridden.into_iter().map(|Overridden { flag, loser, winner }| Conflict {
-            loser,
-            winner,
-            about: format!("k3s.extraArgs {flag}"),
-        }));
-        lists
+        for list in lists.iter_mut() {
+            let flags = args::split(&list.value, &list.source).unwrap_or_default();
+            let (same, others): (Vec<_>, Vec<_>) = flags.into_iter().partition(|given| given.name == flag);
+            let Some(given) = same.last() else { continue };
+            let differs = args::contradicted(given, &typed_flag);
+            if rank(&list.source) < rank(&typed.source) {
+                if differs {
+                    tell(&typed.source, &list.source, field);
+                }
+                *set = None;
+                return;
+            }
+            if differs {
+                tell(&list.source, &typed.source, &format!("k3s.extraArgs --{flag}"));
+            }
+            list.value = others.into_iter().flat_map(|other| other.words).collect();
+        }
+        lists.retain(|list| !list.value.is_empty());
     }
 
     fn network(&self, conflicts: &mut Vec<Conflict>) -> NetworkSettings {
@@ -174,10 +208,21 @@ impl Settings<'_> {
         NetworkSettings { cni: self.first("network.cni", conflicts, cni) }
     }
 
-    fn remedies_off(&self, conflicts: &mut Vec<Conflict>) -> Vec<Remedy> {
+    fn remedies_off(&self, conflicts: &mut Vec<Conflict>) -> Option<Sourced<Vec<Remedy>>> {
         let disabled = |config: &SandboxConfig| config.spec.remedies.as_ref()?.disabled.clone();
-        self.first("remedies.disabled", conflicts, disabled).map_or_else(Vec::new, |set| set.value)
+        self.first("remedies.disabled", conflicts, disabled)
     }
+}
+
+/// All lists: they merge flag by flag, which is the supervisor's to do.
+fn merged(lists: Vec<Sourced<Vec<String>>>, conflicts: &mut Vec<Conflict>) -> Vec<Sourced<Vec<String>>> {
+    let (_, overridden) = args::merge(&lists).unwrap_or_default();
+    conflicts.extend(overridden.into_iter().map(|Overridden { flag, loser, winner }| Conflict {
+        loser,
+        winner,
+        about: format!("k3s.extraArgs {flag}"),
+    }));
+    lists
 }
 
 #[cfg(test)]
@@ -272,6 +317,67 @@ mod tests {
         let expected =
             ["k3s.extraArgs --v", "k3s.snapshotter"].map(|about| conflict("profile", "mine", about));
         assert_eq!(conflicts, expected);
+    }
+
+    #[test]
+    fn a_field_and_a_flag_that_mean_the_same_go_by_precedence() {
+        let with = |mine: &str, theirs: &str| {
+            let text = format!(
+                "metadata: {{name: profile}}\nspec: {{priority: -100, k3s: {{{theirs}}}}}\n---\n\
+                 metadata: {{name: mine}}\nspec: {{k3s: {{{mine}}}}}"
+            );
+            let (document, conflicts) = desired(&configs(&text), &BTreeMap::new());
+            let typed = document.k3s.snapshotter.map(|set| set.value).unwrap_or_default();
+            let extra = document
+                .k3s
+                .extra_args
+                .into_iter()
+                .map(|list| format!("{}: {}", list.source, list.value.join(" ")));
+            (typed, extra.collect::<Vec<_>>().join("; "), conflicts)
+        };
+        let typed_loses = conflict("profile", "mine", "k3s.snapshotter");
+        let flag_loses = conflict("profile", "mine", "k3s.extraArgs --snapshotter");
+        for (mine, theirs, typed, extra, told) in [
+            (
+                "extraArgs: [--snapshotter=overlayfs]",
+                "snapshotter: native",
+                "",
+                "mine: --snapshotter=overlayfs",
+                vec![typed_loses],
+            ),
+            (
+                "extraArgs: [-snapshotter, native]",
+                "snapshotter: native",
+                "",
+                "mine: -snapshotter native",
+                vec![],
+            ),
+            (
+                "snapshotter: native",
+                "extraArgs: [--debug, --snapshotter, overlayfs]",
+                "native",
+                "profile: --debug",
+                vec![flag_loses],
+            ),
+            ("snapshotter: native", "extraArgs: [--snapshotter=native]", "native", "", vec![]),
+        ] {
+            assert_eq!(
+                with(mine, theirs),
+                (typed.to_owned(), extra.to_owned(), told),
+                "{mine} over {theirs}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_none_of_flags_spoils_nobody_elses() {
+        let mut all = configs(
+            "metadata: {name: typo}\nspec: {k3s: {extraArgs: [--debug]}}\n---\n\
+             metadata: {name: mine}\nspec: {k3s: {extraArgs: [--v=4]}}",
+        );
+        all[0].spec.k3s.as_mut().unwrap().extra_args = Some(vec!["debug".into()]);
+        let lists = desired(&all, &BTreeMap::new()).0.k3s.extra_args;
+        assert_eq!(lists, [Sourced { value: vec!["--v=4".to_owned()], source: "mine".into() }]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The loop: hear of changes, build, publish, and when the supervisor answered, say so in status. It never waits for the
 //! API server: one write at a time is under way beside it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use super::link::Signals;
 use super::metrics::{Failure, Metrics};
 use super::node_status::{self, Counters};
 use super::publish::{Published, Publisher};
+use super::queue::Queue;
 use super::store::{Change, Store};
 use super::tell;
 use super::write::{self, Write, Written};
@@ -56,7 +57,7 @@ pub struct Engine {
     tell_at: Option<Instant>,
     resume_at: Option<Instant>,
     waiting: bool,
-    writes: VecDeque<Write>,
+    writes: Queue,
     told_events: u64,
     told_refusals: BTreeMap<Option<String>, i64>,
 }
@@ -80,7 +81,7 @@ impl Engine {
             tell_at: None,
             resume_at: None,
             waiting: false,
-            writes: VecDeque::new(),
+            writes: Queue::default(),
             told_events: 0,
             told_refusals: BTreeMap::new(),
         }
@@ -91,8 +92,12 @@ impl Engine {
         let mut refresh = interval(REFRESH);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut writing: Option<BoxFuture<'static, Written>> = None;
-        let mut said_ready = false;
+        let (mut said_applied, mut said_ready) = (false, false);
         loop {
+            if !said_applied && self.client.is_some() {
+                // As below.
+                said_applied = signals.say_applied().is_ok();
+            }
             if writing.is_none() {
                 writing = self.next_write();
             }
@@ -210,12 +215,8 @@ impl Engine {
         let now = Timestamp::now();
         let mut events = self.refusals(&labels, now);
         events.extend(self.news(now));
-        // A status that was not written yet is worked out anew each time, an Event once. Status goes first, so that an
-        // Event that cannot be written holds up nothing but itself.
-        let before = std::mem::take(&mut self.writes);
-        self.writes = self.statuses(&labels, refresh, now).into();
-        self.writes.extend(before.into_iter().filter(|write| matches!(write, Write::Event(_))));
-        self.writes.extend(events);
+        let statuses = self.statuses(&labels, refresh, now);
+        self.writes.renew(statuses, events);
     }
 
     fn view(&self) -> View<'_> {
@@ -305,7 +306,7 @@ impl Engine {
 
     fn next_write(&mut self) -> Option<BoxFuture<'static, Written>> {
         let client = self.client.clone().filter(|_| self.resume_at.is_none())?;
-        Some(write::run(client, self.writes.pop_front()?))
+        Some(write::run(client, self.writes.pop()?))
     }
 
     fn written(&mut self, written: Written) {
@@ -319,10 +320,7 @@ impl Engine {
             Written::Failed(write, error) => {
                 tracing::debug!(error, what = write.kind(), "not written; trying again");
                 self.metrics.failure(Failure::Api);
-                // A status is worked out again; an Event is not.
-                if matches!(write, Write::Event(_)) {
-                    self.writes.push_front(write);
-                }
+                self.writes.failed(write);
                 self.resume_at = Some(Instant::now() + RETRY);
             }
         }

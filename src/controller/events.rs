@@ -58,7 +58,7 @@ pub fn about(event: &SupervisorEvent, view: &View<'_>) -> Vec<String> {
     if !blamed.is_empty() {
         return blamed;
     }
-    let setters = findings::setters(view.document);
+    let setters = findings::setters(view);
     if !setters.is_empty() {
         return setters;
     }

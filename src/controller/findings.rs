@@ -1,13 +1,16 @@
 //! What is to be said about one SandboxConfig, from the state of table and supervisor. Pure.
 
 use crate::api::conditions::{Finding, Tri, reasons, types};
-use crate::rules::model::{DesiredDocument, K3sSettings};
-use crate::rules::observed::{K3sState, ObservedDocument};
+use crate::api::convert;
+use crate::k3s::args::{self, Flag};
+use crate::rules::model::DesiredDocument;
+use crate::rules::observed::{COMMAND_LINE, K3sState, ObservedDocument, StartPart};
+use crate::supervisor::flags::Mode;
 
 use super::build::Conflict;
 
 /// Everything that conditions are derived from, at one moment.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     /// This node.
     pub node: &'a str,
@@ -87,7 +90,7 @@ fn outcome(name: &str, standing: &Standing, view: &View<'_>) -> (Finding, Findin
         say(Tri::False, reasons::NOT_SERVED, message)
     };
     if blamed(view).iter().any(|source| source == name) {
-        let (reason, message) = taken_back(&view.observed.k3s);
+        let (reason, message) = taken_back(name, &view.observed.k3s);
         return (programmed, say(Tri::False, reason, message));
     }
     if restarting(name, view) {
@@ -97,12 +100,14 @@ fn outcome(name: &str, standing: &Standing, view: &View<'_>) -> (Finding, Findin
     both(programmed)
 }
 
-/// k3s's own error, or why it was not tried; and the flags that are meant: those that it does not run with now.
-fn taken_back(k3s: &K3sState) -> (&'static str, String) {
+/// k3s's own error, or why it was not tried; and the settings that are meant: those of `name` that it does not run with now.
+fn taken_back(name: &str, k3s: &K3sState) -> (&'static str, String) {
     let Some(back) = &k3s.rolled_back else { return (reasons::ROLLED_BACK, String::new()) };
-    let runs = |arg: &String| k3s.args.iter().any(|running| running.arg == *arg);
-    let tried: Vec<&str> = back.args.iter().filter(|arg| !runs(arg)).map(String::as_str).collect();
-    let tried = if tried.is_empty() { "its settings".to_owned() } else { format!("`{}`", tried.join(" ")) };
+    let mut tried: Vec<String> = back.parts.iter().filter(|part| is_from(part, name)).map(shown).collect();
+    if tried.is_empty() {
+        tried = back.parts.iter().map(shown).collect();
+    }
+    let tried = if tried.is_empty() { "its settings".to_owned() } else { tried.join(", ") };
     if back.tried {
         let what = format!("k3s did not stay ready with {tried} and runs with the former settings again");
         (reasons::ROLLED_BACK, format!("{what}: {}", back.error))
@@ -110,6 +115,14 @@ fn taken_back(k3s: &K3sState) -> (&'static str, String) {
         let what = format!("{tried} cannot work here, and k3s goes on with the former settings");
         (reasons::SETTINGS_REFUSED, format!("{what}: {}", back.error))
     }
+}
+
+fn shown(part: &StartPart) -> String {
+    if part.what.starts_with('-') { format!("`{}`", part.what) } else { part.what.clone() }
+}
+
+fn is_from(part: &StartPart, name: &str) -> bool {
+    part.source.as_deref() == Some(name)
 }
 
 /// The rules of `name` that are in the table and that nothing serves here, with the reasons.
@@ -130,7 +143,7 @@ fn restart_pending(name: &str, view: &View<'_>) -> Finding {
         .k3s
         .restart_pending
         .as_ref()
-        .filter(|_| setters(view.document).iter().any(|source| source == name));
+        .filter(|_| setters(view).iter().any(|source| source == name));
     Finding {
         type_: types::RESTART_PENDING,
         status: waits.is_some().into(),
@@ -151,8 +164,8 @@ fn listed(all: &[String]) -> String {
 }
 
 fn conflicted(name: &str, view: &View<'_>) -> Finding {
-    let lost: Vec<String> =
-        view.conflicts.iter().filter(|conflict| conflict.loser == name).map(ToString::to_string).collect();
+    let lost = view.conflicts.iter().filter(|conflict| conflict.loser == name).map(ToString::to_string);
+    let lost: Vec<String> = lost.chain(overruled(name, view)).collect();
     Finding {
         type_: types::CONFLICTED,
         status: (!lost.is_empty()).into(),
@@ -161,90 +174,71 @@ fn conflicted(name: &str, view: &View<'_>) -> Finding {
     }
 }
 
-/// Whether k3s is not ready and does not run with the settings of `name` yet.
+/// The settings of `name` for which the user's own flags say something else.
+fn overruled(name: &str, view: &View<'_>) -> Vec<String> {
+    let settings = &view.document.k3s;
+    let of_user = view.observed.k3s.args.iter().filter(|arg| arg.source == COMMAND_LINE);
+    let of_user: Vec<String> = of_user.map(|arg| arg.arg.clone()).collect();
+    // A line of which k3s makes no sense overrules nothing.
+    let of_user = args::split(&of_user, COMMAND_LINE).unwrap_or_default();
+    let fields = convert::FIELDS.into_iter().zip([&settings.flannel_backend, &settings.snapshotter]);
+    let fields = fields.filter_map(|((field, flag), set)| {
+        let set = set.as_ref().filter(|set| set.source == name)?;
+        let words = vec![format!("--{flag}={}", set.value)];
+        Some((field.to_owned(), Flag { name: flag.to_owned(), words, source: name.to_owned() }))
+    });
+    let lists = settings.extra_args.iter().filter(|set| set.source == name);
+    let extra = lists.flat_map(|set| args::split(&set.value, name).unwrap_or_default());
+    let extra = extra.map(|flag| (format!("k3s.extraArgs --{}", flag.name), flag));
+    fields
+        .chain(extra)
+        .filter(|(_, flag)| args::contradicted(flag, &of_user))
+        .map(|(about, _)| format!("{about} is taken from the {COMMAND_LINE}"))
+        .collect()
+}
+
+/// Whether k3s is being restarted for the settings of `name`.
 fn restarting(name: &str, view: &View<'_>) -> bool {
-    let k3s = &view.observed.k3s;
-    let waits = k3s.restart_pending.is_some() || k3s.phase == "Ready";
-    !waits && settings_of(name, &view.document.k3s).any(|flag| !runs_with(&flag, k3s))
+    view.observed.k3s.coming.iter().any(|part| is_from(part, name))
 }
 
 /// The objects whose settings k3s did not stay ready with.
 pub fn blamed(view: &View<'_>) -> Vec<String> {
-    let k3s = &view.observed.k3s;
-    let Some(back) = k3s.rolled_back.as_ref().filter(|back| back.generation >= view.settings_generation)
-    else {
+    let back = view.observed.k3s.rolled_back.as_ref();
+    let Some(back) = back.filter(|back| back.generation >= view.settings_generation) else {
         return Vec::new();
     };
-    let sources = setters(view.document);
-    let tried: Vec<&str> = back.args.iter().map(String::as_str).collect();
-    let guilty = |source: &String| {
-        settings_of(source, &view.document.k3s).any(|flag| flag.among(&tried) && !runs_with(&flag, k3s))
-    };
-    let blamed: Vec<String> = sources.iter().filter(|source| guilty(source)).cloned().collect();
-    // A flag that came in another guise, or that the supervisor chose: then it is any of them, but only as long as the
-    // table that brought it is the latest.
-    if blamed.is_empty() && back.generation == view.generation { sources } else { blamed }
+    let setters = setters(view);
+    let guilty = |source: &&String| back.parts.iter().any(|part| is_from(part, source));
+    let blamed: Vec<String> = setters.iter().filter(guilty).cloned().collect();
+    // What nobody brought is something that was left out: then it is all of them together.
+    if blamed.is_empty() { setters } else { blamed }
 }
 
 /// The objects that set anything about how k3s is started, each once.
-pub fn setters(document: &DesiredDocument) -> Vec<String> {
-    let settings = &document.k3s;
-    let mut sources: Vec<String> =
-        [&settings.flannel_backend, &settings.snapshotter, &settings.containerd_config]
-            .into_iter()
-            .flatten()
-            .map(|set| set.source.clone())
-            .chain(settings.extra_args.iter().map(|set| set.source.clone()))
-            .chain(document.interception_source.clone())
-            .collect();
+pub fn setters(view: &View<'_>) -> Vec<String> {
+    let (document, settings) = (view.document, &view.document.k3s);
+    let fields = [&settings.flannel_backend, &settings.snapshotter, &settings.containerd_config];
+    let of_node = [document.network.cni.as_ref().map(|set| &set.source), document.remedies_source.as_ref()];
+    let is_node = view.observed.mode == Mode::Node.name();
+    let mut sources: Vec<String> = fields
+        .into_iter()
+        .flatten()
+        .map(|set| &set.source)
+        .chain(settings.extra_args.iter().map(|set| &set.source))
+        .chain(&document.interception_source)
+        .chain(of_node.into_iter().flatten().filter(|_| is_node))
+        .cloned()
+        .collect();
     sources.sort();
     sources.dedup();
     sources
 }
 
-/// A flag as it may stand on a command line.
-#[derive(Debug, PartialEq, Eq)]
-enum Flag<'a> {
-    /// `--name=value`, or the two as neighbours.
-    Named(&'static str, &'a str),
-    /// Word by word.
-    Verbatim(&'a str),
-}
-
-impl Flag<'_> {
-    fn among(&self, words: &[&str]) -> bool {
-        match self {
-            Self::Named(name, value) => {
-                words.iter().any(|word| *word == format!("{name}={value}"))
-                    || words.windows(2).any(|pair| pair == [*name, *value])
-            }
-            Self::Verbatim(word) => words.contains(word),
-        }
-    }
-}
-
-fn settings_of<'a>(source: &str, settings: &'a K3sSettings) -> impl Iterator<Item = Flag<'a>> {
-    let named = [("--flannel-backend", &settings.flannel_backend), ("--snapshotter", &settings.snapshotter)]
-        .into_iter()
-        .filter_map(|(name, set)| Some((name, set.as_ref()?)))
-        // What `auto` becomes is the supervisor's choice.
-        .filter(|(_, set)| set.source == source && set.value != "auto")
-        .map(|(name, set)| Flag::Named(name, set.value.as_str()))
-        .collect::<Vec<_>>();
-    let extra = settings.extra_args.iter().filter(|set| set.source == source).flat_map(|set| &set.value);
-    let extra: Vec<_> = extra.map(|word| Flag::Verbatim(word)).collect();
-    named.into_iter().chain(extra)
-}
-
-fn runs_with(flag: &Flag<'_>, k3s: &K3sState) -> bool {
-    let words: Vec<&str> = k3s.args.iter().map(|arg| arg.arg.as_str()).collect();
-    flag.among(&words)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::model::{Access, Action, Rule, Sourced};
+    use crate::rules::model::{Access, Action, K3sSettings, NetworkSettings, Rule, Sourced};
     use crate::rules::observed::{K3sArg, ObservedRule, RefusedTable, RolledBack};
 
     fn document() -> DesiredDocument {
@@ -289,6 +283,10 @@ mod tests {
             .iter()
             .map(|finding| format!("{}={}/{}", finding.type_, finding.status.as_str(), finding.reason))
             .collect()
+    }
+
+    fn part(what: &str, source: &str) -> StartPart {
+        StartPart { what: what.into(), source: Some(source.into()) }
     }
 
     #[test]
@@ -349,6 +347,7 @@ mod tests {
         observed.k3s.rolled_back = Some(RolledBack {
             generation: 3,
             args,
+            parts: vec![part("--no-such-flag", "mine")],
             error: "flag provided but not defined".into(),
             tried: true,
         });
@@ -369,8 +368,13 @@ mod tests {
     fn what_cannot_work_is_told_to_its_object_with_what_the_kernel_lacks() {
         let (document, mut observed) = (document(), running(&["server", "--flannel-backend=none"]));
         let args = vec!["--flannel-backend=none".into(), "--no-such-flag".into()];
-        observed.k3s.rolled_back =
-            Some(RolledBack { generation: 3, args, error: "vxlan: EOPNOTSUPP".into(), tried: false });
+        observed.k3s.rolled_back = Some(RolledBack {
+            generation: 3,
+            args,
+            parts: vec![part("--no-such-flag", "mine")],
+            error: "vxlan: EOPNOTSUPP".into(),
+            tried: false,
+        });
         let view = view(&document, &observed);
         let all = findings("mine", &Standing::Selected, &view);
         assert_eq!((all[0].status, all[0].reason), (Tri::False, reasons::SETTINGS_REFUSED));
@@ -379,6 +383,58 @@ mod tests {
             "`--no-such-flag` cannot work here, and k3s goes on with the former settings: vxlan: EOPNOTSUPP"
         );
         assert!(said("profile", &Standing::Selected, &view).contains(&"Ready=True/Programmed".to_owned()));
+    }
+
+    #[test]
+    fn what_is_no_flag_is_told_to_the_object_that_set_it_and_stays_told() {
+        let (mut document, mut observed) = (document(), running(&["--no-such-flag"]));
+        document.network =
+            NetworkSettings { cni: Some(Sourced { value: "none".into(), source: "net".into() }) };
+        document.remedies_source = Some("off".into());
+        observed.mode = "node".into();
+        let mut back = RolledBack {
+            generation: 2,
+            parts: vec![part("another containerdConfig", "mine"), part("pod network none", "net")],
+            error: "not ready within 180 s".into(),
+            tried: true,
+            ..Default::default()
+        };
+        observed.k3s.rolled_back = Some(back.clone());
+        // The rules have changed since; the settings are as they were.
+        let view = view(&document, &observed);
+        assert_eq!(blamed(&view), ["mine", "net"]);
+        let all = findings("net", &Standing::Selected, &view);
+        assert_eq!(
+            all[0].message,
+            "k3s did not stay ready with pod network none and runs with the former settings again: not ready within 180 s"
+        );
+        assert!(said("profile", &Standing::Selected, &view).contains(&"Ready=True/Programmed".to_owned()));
+        back.parts.clear();
+        let mut left_out = ObservedDocument {
+            k3s: K3sState { rolled_back: Some(back), ..Default::default() },
+            ..observed.clone()
+        };
+        assert_eq!(blamed(&View { observed: &left_out, ..view }), ["mine", "net", "off", "profile"]);
+        left_out.mode = "control-plane".into();
+        assert_eq!(blamed(&View { observed: &left_out, ..view }), ["mine", "profile"], "there are no pods");
+    }
+
+    #[test]
+    fn flags_of_the_command_line_that_say_something_else_are_a_conflict() {
+        let (mut document, mut observed) = (document(), running(&["server"]));
+        let given = ["--v=2", "--debug", "--kubelet-arg=v=2", "--token", "a"];
+        document.k3s.extra_args[0].value = given.map(str::to_owned).to_vec();
+        let user = |arg: &str| K3sArg { arg: arg.into(), source: COMMAND_LINE.into() };
+        let given = ["--v", "4", "--debug", "--kubelet-arg=v=4", "-token=b", "--flannel-backend=host-gw"];
+        observed.k3s.args.extend(given.map(user));
+        let view = view(&document, &observed);
+        let told = |name: &str| findings(name, &Standing::Selected, &view)[3].message.clone();
+        assert_eq!(
+            told("mine"),
+            "k3s.extraArgs --v is taken from the command line; k3s.extraArgs --token is taken from the command line"
+        );
+        assert_eq!(told("profile"), "k3s.flannelBackend is taken from the command line");
+        assert_eq!(told("other"), "");
     }
 
     #[test]
@@ -394,6 +450,7 @@ mod tests {
     fn while_k3s_starts_with_new_settings_their_object_is_reconciling() {
         let (document, mut observed) = (document(), running(&["--flannel-backend", "none"]));
         observed.k3s.phase = "Restarting".into();
+        observed.k3s.coming = vec![part("--no-such-flag", "mine")];
         let view = view(&document, &observed);
         assert!(
             said("mine", &Standing::Selected, &view).contains(&"Reconciling=True/K3sRestarting".to_owned())

@@ -85,6 +85,12 @@ impl Signals {
         read(&self.observed_bell, &mut count).await.map(|_| ())
     }
 
+    /// Tells the supervisor that what was given to `sandbar up -f` is applied.
+    pub fn say_applied(&self) -> io::Result<()> {
+        nix::unistd::write(self.alive.get_ref(), b"applied\n")?;
+        Ok(())
+    }
+
     /// Tells the supervisor that definition and profiles are applied, the first table is in force and status says so.
     pub fn say_ready(&self) -> io::Result<()> {
         nix::unistd::write(self.alive.get_ref(), b"ready\n")?;

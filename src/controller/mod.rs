@@ -10,6 +10,7 @@
 //! | [`publish`] | document to table | |
 //! | [`findings`], [`node_status`] | what is to be said of an object | yes |
 //! | [`tell`], [`events`] | patches and Events that say it | yes |
+//! | [`queue`] | which write is next | yes |
 //! | [`write`] | the writes themselves | |
 //! | [`engine`] | the loop that ties them together | |
 //! | [`metrics`], [`http`] | /metrics, /livez, /readyz | |
@@ -27,6 +28,7 @@ pub mod metrics;
 pub mod node_status;
 pub mod profiles;
 pub mod publish;
+pub mod queue;
 pub mod store;
 pub mod tell;
 pub mod write;
@@ -38,7 +40,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use crate::api::SandboxConfig;
+use api::Objects;
 use engine::Engine;
 use http::Health;
 use identity::{Identity, IdentityError};
@@ -58,8 +60,8 @@ pub struct Config {
     pub node: String,
     /// Where metrics and probes are served; `None` serves none.
     pub address: Option<SocketAddr>,
-    /// The built-in profiles.
-    pub builtin: Vec<SandboxConfig>,
+    /// What it applies to the cluster before it works.
+    pub objects: Objects,
 }
 
 /// Why a controller ended by itself.
@@ -86,7 +88,7 @@ pub async fn run(config: Config, tables: Tables, signals: Signals) -> Result<(),
     serve(config.address, &health, &metrics).await;
     let (sender, receiver) = mpsc::channel(64);
     let identity = Identity::new(&config.kubeconfig)?;
-    let watching = tokio::spawn(api::run(identity, config.builtin, config.node.clone(), sender));
+    let watching = tokio::spawn(api::run(identity, config.objects, config.node.clone(), sender));
     let engine = Engine::new(config.node, Publisher::new(tables), metrics, health);
     let outcome = tokio::select! {
         () = signals.gone() => {

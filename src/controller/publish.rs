@@ -62,7 +62,10 @@ impl Publisher {
             return Ok(Published::Busy);
         }
         let generation = self.tables.writer.publish(document)?;
-        let settings = |document: &DesiredDocument| (document.k3s.clone(), document.interception);
+        let settings = |document: &DesiredDocument| {
+            let node = (document.network.clone(), document.remedies_off.clone());
+            (document.k3s.clone(), document.interception, node)
+        };
         if self.last.as_ref().map(settings) != Some(settings(document)) {
             self.settings_generation = generation;
         }

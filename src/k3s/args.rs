@@ -109,6 +109,12 @@ pub fn merge(lists: &[Sourced<Vec<String>>]) -> Result<(Vec<Flag>, Vec<Overridde
     Ok((merged, told))
 }
 
+/// Whether one of `others` takes the place of this flag and says something else.
+pub fn contradicted(flag: &Flag, others: &[Flag]) -> bool {
+    overridden(flag, others)
+        && others.iter().any(|other| other.name == flag.name && value(other) != value(flag))
+}
+
 fn value(flag: &Flag) -> Option<&str> {
     flag.words[0].split_once('=').map(|(_, value)| value).or(flag.words.get(1).map(String::as_str))
 }

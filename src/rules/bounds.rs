@@ -13,7 +13,8 @@ pub const MAX_VALUE_BYTES: usize = 65_536;
 /// Where `to:` targets other than `/dev/null` must lie.
 pub const FILES_DIR: &str = "/var/lib/sandbar/files/";
 
-/// k3s flags that would move its data, datastore or kubeconfig away from where sandbar looks for them.
+/// k3s flags that would move its data, datastore or kubeconfig away from where sandbar looks for them, or give the node
+/// another name than the one by which it is looked for.
 pub const RESERVED_FLAGS: &[&str] = &[
     "--data-dir",
     "-d",
@@ -28,6 +29,8 @@ pub const RESERVED_FLAGS: &[&str] = &[
     "-o",
     "--config",
     "-c",
+    "--node-name",
+    "--with-node-id",
 ];
 
 /// Why a document is refused, whole.
@@ -39,7 +42,7 @@ pub enum Refusal {
     #[error("rule for {path:?} from {source_name:?}: {reason}")]
     Rule { path: String, source_name: String, reason: String },
     #[error(
-        "k3s argument {flag:?} from {source_name:?}: it moves k3s's data, datastore or kubeconfig, which sandbar must know; give it to `sandbar up -- …` instead"
+        "k3s argument {flag:?} from {source_name:?}: it moves k3s's data, datastore or kubeconfig, or names the node, which sandbar must know; give it to `sandbar up -- …` instead"
     )]
     ReservedFlag { flag: String, source_name: String },
 }
@@ -216,8 +219,10 @@ mod tests {
     }
 
     #[test]
-    fn flags_that_move_k3s_data_are_refused_in_every_spelling() {
-        for flag in ["--data-dir=/x", "-data-dir=/x", "--data-dir", "-d", "-o", "--config=/x"] {
+    fn flags_that_move_k3s_data_or_name_the_node_are_refused_in_every_spelling() {
+        let reserved =
+            ["--data-dir=/x", "-data-dir=/x", "--data-dir", "-d", "-o", "--config=/x", "--node-name=x"];
+        for flag in reserved {
             assert!(reserved_flag(&[flag.to_owned()]).is_some(), "{flag} was allowed");
         }
         for flag in ["--debug", "--disable=traefik", "--kubelet-arg=config=/x"] {

@@ -22,6 +22,9 @@ pub struct DesiredDocument {
     /// Remedies that are turned off.
     #[serde(default)]
     pub remedies_off: Vec<Remedy>,
+    /// The SandboxConfig that says so.
+    #[serde(default)]
+    pub remedies_source: Option<String>,
 }
 
 /// One rule and the SandboxConfig that it came from.
@@ -159,6 +162,14 @@ impl Remedy {
     /// All of them, in the order in which they are applied.
     pub const ALL: [Self; 5] =
         [Self::PrivateMounts, Self::ProcfsRoot, Self::ContainerdConfig, Self::PauseImage, Self::PodNetwork];
+
+    /// Whether it is applied at each start of k3s; the others are when the supervisor starts.
+    pub fn is_of_k3s(self) -> bool {
+        match self {
+            Self::PrivateMounts | Self::ProcfsRoot => false,
+            Self::ContainerdConfig | Self::PauseImage | Self::PodNetwork => true,
+        }
+    }
 
     /// As it is written in a SandboxConfig and in status.
     pub fn name(self) -> &'static str {

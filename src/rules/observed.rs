@@ -161,13 +161,18 @@ pub struct K3sState {
     pub snapshotter: Option<ObservedSnapshotter>,
     /// How it last ended, with its own error.
     pub last_error: Option<String>,
+    /// What k3s is being restarted for.
+    pub coming: Vec<StartPart>,
     /// Settings that wait for `sandbar restart` (restartPolicy Manual).
     pub restart_pending: Option<String>,
     /// Settings that were taken back because k3s did not become and stay ready with them, or that cannot work here.
     pub rolled_back: Option<RolledBack>,
 }
 
-/// One k3s argument and its origin: `sandbar`, `command line` or a SandboxConfig's name.
+/// Origin of the user's flags after `sandbar up --`.
+pub const COMMAND_LINE: &str = "command line";
+
+/// One k3s argument and its origin: `sandbar`, [`COMMAND_LINE`] or a SandboxConfig's name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct K3sArg {
@@ -187,6 +192,15 @@ pub struct ObservedSnapshotter {
     pub limit: Option<String>,
 }
 
+/// A part of how k3s is started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartPart {
+    /// A flag with its value, or what else it is, in words.
+    pub what: String,
+    /// Who brought it, as in [`K3sArg`]; nobody, where something is left out.
+    pub source: Option<String>,
+}
+
 /// Settings that were taken back, or not even tried.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -195,6 +209,9 @@ pub struct RolledBack {
     pub generation: u64,
     /// The flags.
     pub args: Vec<String>,
+    /// What of them k3s does not run with now.
+    #[serde(default)]
+    pub parts: Vec<StartPart>,
     /// k3s's own error; what the kernel lacks, if k3s was not even started with them.
     pub error: String,
     /// Whether it was.

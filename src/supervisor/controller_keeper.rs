@@ -87,6 +87,11 @@ impl ControllerKeeper {
             return None;
         }
         match news {
+            News::Applied => {
+                // Once: who deletes such an object later means it.
+                self.handover.options.files.clear();
+                None
+            }
             News::Ready(ready) => {
                 self.ready = ready;
                 None

@@ -9,7 +9,7 @@
 //! | 4 | the observed table, read-only: [`Observed::open`](crate::rules::observed::Observed::open)`(fd, false)` |
 //! | 5 | *desired bell*, an eventfd: the controller writes 1 after it published a generation |
 //! | 6 | *observed bell*, an eventfd: the supervisor writes 1 after every acknowledgement and every change of state |
-//! | 7 | *lifeline*, a stream socket: end-of-file says that the supervisor is gone, and the controller must exit. The controller writes the line `ready` to it once the CRD is established, the built-in profiles are applied and its first table was published; `unready` takes that back |
+//! | 7 | *lifeline*, a stream socket: end-of-file says that the supervisor is gone, and the controller must exit. The controller writes the line `applied` to it once the files of `SANDBAR_CONFIG_FILES` are, which the next one is not told of; and the line `ready` once the CRD is established, the built-in profiles are applied and its first table was published; `unready` takes that back |
 //!
 //! Both bells are blocking; the controller may set `O_NONBLOCK` on a duplicate made through `/proc/self/fd` only, since
 //! the flag belongs to the open file that both sides share. A bell says "look again", never how often: after it, compare
@@ -29,10 +29,10 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use nix::sys::eventfd::EventFd;
@@ -52,7 +52,7 @@ const DESIRED_BELL: i32 = 5;
 const OBSERVED_BELL: i32 = 6;
 const LIFELINE: i32 = 7;
 
-/// Longest line that we read from the controller; it has two words to say.
+/// Longest line that we read from the controller; it has a word at a time to say.
 const MAX_LINE: u64 = 64;
 
 /// What every start of the controller gets.
@@ -74,6 +74,7 @@ pub struct Handover {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum News {
+    Applied,
     Ready(bool),
     Ended(End),
 }
@@ -95,7 +96,7 @@ pub fn start(
 ) -> Result<Controller, ProcessError> {
     let (ours, theirs) = UnixStream::pair()?;
     let launch = Launch {
-        argv: vec![executable()?, "controller".into()],
+        argv: vec![process::executable()?.into(), "controller".into()],
         env: environment(handover),
         cwd: Some(PathBuf::from("/")),
         stdio: [None, None, None],
@@ -116,15 +117,6 @@ pub fn start(
     let listen = move || listen(listening, &tell);
     std::thread::Builder::new().name("controller-line".into()).stack_size(128 << 10).spawn(listen)?;
     Ok(Controller { process, _lifeline: ours })
-}
-
-/// The running program itself, even if its file was replaced since.
-fn executable() -> io::Result<OsString> {
-    let link = Path::new("/proc/self/exe");
-    // In the child `/proc/self` is still this program until it executes it. What `ps` shows is better a real name, so
-    // that is used as long as it leads to the same file.
-    let named = std::fs::read_link(link)?;
-    Ok(if named.exists() { named.into_os_string() } else { link.as_os_str().to_owned() })
 }
 
 fn environment(handover: &Handover) -> Vec<(OsString, OsString)> {
@@ -155,6 +147,7 @@ fn listen(from: UnixStream, tell: &impl Fn(News)) {
         match (&mut reader).take(MAX_LINE).read_line(&mut line) {
             Ok(0) | Err(_) => return,
             Ok(_) => match line.trim() {
+                "applied" => tell(News::Applied),
                 "ready" => tell(News::Ready(true)),
                 "unready" => tell(News::Ready(false)),
                 other => tracing::warn!("the controller said {other:?}, which is not understood"),

@@ -21,12 +21,13 @@ use super::flags::Mode;
 use super::initial::{self, Initial};
 use super::k3s_config::{ConfigFile, Places};
 use super::k3s_process;
-use super::lifecycle::{Lifecycle, Plan, Refused, Timing};
+use super::lifecycle::{Lifecycle, Refused, Timing};
 use super::lock::{self, LockError};
 use super::log::{MAX_BYTES, RotatingFile};
 use super::logging;
 use super::means;
 use super::paths::{Component, Paths};
+use super::plan::Plan;
 use super::preflight;
 use super::probe::Prober;
 use super::remedies::Remedies;
@@ -40,7 +41,7 @@ use crate::doctor::{self, NodeAbilities, limits};
 use crate::exit::{Exit, Failure};
 use crate::intercept::{Backend, Interceptor, StartError};
 use crate::mounts::{self, Mounts, namespace};
-use crate::rules::model::{DesiredDocument, Interception, K3sSettings};
+use crate::rules::model::{DesiredDocument, Interception};
 use crate::rules::observed::{K3sArg, K3sState, Observed, ObservedDocument, Traced, create_observed};
 use crate::rules::table::{DesiredReader, DesiredWriter, TableError, create_desired};
 use crate::sys::shared;
@@ -145,7 +146,8 @@ fn boot(
     files::write_atomically(&paths.mode(), options.mode.name().as_bytes()).map_err(preflight::failure)?;
     let config = ConfigFile::load(&options.k3s_flags);
     let places = Places::of(&options.k3s_flags, &config);
-    let mut remedies = Remedies::new(options.mode, places.data.clone(), paths.cni(), &initial.document);
+    let mut remedies =
+        Remedies::new(options.mode, places.data.clone(), paths.cni(), &initial.document.remedies_off);
     let limits = match options.mode {
         Mode::Node => limits::try_all(&doctor::environment().cgroups).observed(),
         Mode::ControlPlane => Vec::new(),
@@ -270,16 +272,16 @@ fn lifecycle(
     kernel: &NodeAbilities,
     traced: impl Fn(Interception) -> Traced,
 ) -> Result<(Lifecycle, Option<String>), Failure> {
-    let plan = |generation, settings: &K3sSettings, interception| -> Result<Plan, super::flags::FlagError> {
+    let plan = |generation, document: &DesiredDocument| -> Result<Plan, super::flags::FlagError> {
         let file = ConfigFile::load(&options.k3s_flags);
-        let args = super::flags::build(settings, &options.k3s_flags, options.mode, &file, kernel)?;
-        Ok(Plan { generation, settings: settings.clone(), args, traced: traced(interception) })
+        let args = super::flags::build(document, &options.k3s_flags, options.mode, &file, kernel)?;
+        Ok(Plan::new(generation, document, options.mode, args, traced(document.interception)))
     };
     let failed = |error: super::flags::FlagError| {
         Failure::new(Exit::Failed, error.to_string()).hint("sandbar up --safe")
     };
     let unfit = |plan: &Plan| fitness::refusal(&plan.args, options.mode, kernel);
-    let mut first = plan(1, &initial.document.k3s, initial.document.interception).map_err(failed)?;
+    let mut first = plan(1, &initial.document).map_err(failed)?;
     let mut ignored = None;
     if let Some(why) = unfit(&first) {
         if !options.files.is_empty() {
@@ -287,11 +289,12 @@ fn lifecycle(
             return Err(Failure::new(Exit::Unsupported, why).hint(hint));
         }
         // Saved where it could: a changed kernel must not lock anybody out. The cluster's own table gets the reason.
-        first = plan(1, &sources::builtin()?.k3s, initial.document.interception).map_err(failed)?;
+        let builtin = DesiredDocument { k3s: sources::builtin()?.k3s, ..initial.document.clone() };
+        first = plan(1, &builtin).map_err(failed)?;
         ignored = Some(format!("starting with the built-in profile's k3s settings: {why}"));
     }
     // Saved settings that do not go with today's flags, or today's kernel, are no way back.
-    let proven = initial.proven.as_ref().and_then(|settings| plan(0, settings, initial.proven_by).ok());
+    let proven = initial.proven.as_ref().and_then(|document| plan(0, document).ok());
     let proven = proven.filter(|plan| unfit(plan).is_none());
     let refused = initial.refused.as_ref().map(|saved| {
         let arg = |arg: &String| K3sArg { arg: arg.clone(), source: String::new() };
@@ -301,6 +304,8 @@ fn lifecycle(
             settings: saved.settings.clone(),
             args,
             traced: saved.traced,
+            traced_source: None,
+            node: saved.node.clone(),
         };
         Refused { plan, error: saved.error.clone(), tried: true }
     });

@@ -17,7 +17,11 @@ pub fn refusal(args: &[K3sArg], mode: Mode, kernel: &NodeAbilities) -> Option<St
         let value = value_of(&asked, &[flag])?;
         why(kernel, &value).map(|why| format!("{} {value}: {why}", flag.trim_start_matches('-')))
     };
+    let agent = asked
+        .iter()
+        .find(|arg| ["disable-agent", "disable-agent=true"].contains(&arg.trim_start_matches('-')));
     let refusals = [
+        agent.map(|arg| format!("{arg}: it does not go with mode {}", mode.name())),
         lacks("--snapshotter", NodeAbilities::lacks_snapshotter),
         lacks("--flannel-backend", NodeAbilities::lacks_backend),
     ];
@@ -70,6 +74,11 @@ mod tests {
         let both = refused("mine", "--snapshotter=fuse-overlayfs --flannel-backend=host-gw").unwrap();
         assert_eq!(both, "snapshotter fuse-overlayfs: nothing is mounted; flannel-backend host-gw: nameless");
         assert_eq!(refused(COMMAND_LINE, "--snapshotter=overlayfs"), None);
+        assert_eq!(
+            refused("mine", "server --disable-agent").unwrap(),
+            "--disable-agent: it does not go with mode node"
+        );
+        assert_eq!(refused("mine", "server --disable-agent=false"), None);
         let control_plane = refusal(&args("mine", "--snapshotter=overlayfs"), Mode::ControlPlane, &gvisor());
         assert_eq!(control_plane, None);
     }

@@ -7,13 +7,13 @@ use super::k3s_config::ConfigFile;
 use super::remedies::PAUSE_IMAGE;
 use crate::doctor::NodeAbilities;
 use crate::k3s::args::{Flag, NotAFlag, given, merge, name, overridden, split};
-use crate::rules::model::{K3sSettings, Sourced};
+use crate::rules::model::{DesiredDocument, K3sSettings, Remedy, Sourced};
 use crate::rules::observed::K3sArg;
+
+pub use crate::rules::observed::COMMAND_LINE;
 
 /// Origin of what sandbar itself adds.
 pub const SANDBAR: &str = "sandbar";
-/// Origin of the user's flags after `sandbar up --`.
-pub const COMMAND_LINE: &str = "command line";
 
 /// Which parts of k3s run.
 #[derive(
@@ -62,23 +62,21 @@ const SNAPSHOTTERS: &[&str] = &["auto", "native", "fuse-overlayfs", "overlayfs"]
 
 /// The arguments of `k3s`, `server` included; `kernel` decides what is left to sandbar.
 pub fn build(
-    settings: &K3sSettings,
+    document: &DesiredDocument,
     user: &[String],
     mode: Mode,
     file: &ConfigFile,
     kernel: &NodeAbilities,
 ) -> Result<Vec<K3sArg>, FlagError> {
     let user = split(user, COMMAND_LINE)?;
-    let configured = configured(settings, mode, kernel)?;
-    if let Some(flag) =
-        configured.iter().chain(&user).find(|flag| mode == Mode::Node && flag.name == "disable-agent")
-    {
+    let configured = configured(&document.k3s, mode, kernel)?;
+    if let Some(flag) = user.iter().find(|flag| mode == Mode::Node && flag.name == "disable-agent") {
         let (flag, source_name) = (flag.words.join(" "), flag.source.clone());
         return Err(FlagError::Mode { flag, source_name, mode: mode.name() });
     }
     let mut flags = required(mode);
     flags.retain(|flag| !overridden(flag, &configured) && !overridden(flag, &user));
-    let mut defaults = defaults(mode);
+    let mut defaults = defaults(mode, &document.remedies_off);
     defaults.retain(|flag| !given(flag, &configured) && !given(flag, &user) && !file.sets(&flag.name));
     flags.append(&mut defaults);
     flags.extend(configured.into_iter().filter(|flag| !overridden(flag, &user)));
@@ -106,7 +104,7 @@ fn required(mode: Mode) -> Vec<Flag> {
 
 /// What makes sense in a mode unless somebody says otherwise. Without a node nothing that runs in pods can start, so none of
 /// it is deployed; and with a flannel backend k3s would look for CNI plugins.
-fn defaults(mode: Mode) -> Vec<Flag> {
+fn defaults(mode: Mode, off: &[Remedy]) -> Vec<Flag> {
     match mode {
         Mode::ControlPlane => ours(&[
             "--flannel-backend=none",
@@ -116,6 +114,7 @@ fn defaults(mode: Mode) -> Vec<Flag> {
             "--disable-network-policy",
             "--disable-helm-controller",
         ]),
+        Mode::Node if off.contains(&Remedy::PauseImage) => Vec::new(),
         // It is supplied with k3s's images.
         Mode::Node => ours(&[&format!("--pause-image={PAUSE_IMAGE}")]),
     }

@@ -10,14 +10,15 @@ fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
-fn settings(backend: Option<&str>, snapshotter: Option<&str>, extra: &str) -> K3sSettings {
+fn settings(backend: Option<&str>, snapshotter: Option<&str>, extra: &str) -> DesiredDocument {
     let text = |value: &str| Sourced { value: value.to_owned(), source: "object".into() };
-    K3sSettings {
+    let k3s = K3sSettings {
         flannel_backend: backend.map(text),
         snapshotter: snapshotter.map(text),
         extra_args: vec![Sourced { value: words(extra), source: "object".into() }],
         ..Default::default()
-    }
+    };
+    DesiredDocument { k3s, ..Default::default() }
 }
 
 fn everything() -> NodeAbilities {
@@ -38,6 +39,16 @@ fn auto_becomes_the_snapshotter_that_works_on_a_node_alone() {
     assert!(built(Mode::Node, &everything()).ends_with(" --snapshotter=overlayfs"));
     assert!(built(Mode::Node, &nothing).ends_with(" --snapshotter=native"));
     assert!(!built(Mode::ControlPlane, &everything()).contains("snapshotter"));
+}
+
+#[test]
+fn the_pause_image_is_named_where_it_is_supplied() {
+    let built = |off: &[Remedy]| {
+        let document = DesiredDocument { remedies_off: off.to_vec(), ..settings(None, None, "") };
+        plain(&build(&document, &[], Mode::Node, &ConfigFile::default(), &everything()).unwrap()).join(" ")
+    };
+    assert_eq!(built(&[]), format!("server --pause-image={PAUSE_IMAGE}"));
+    assert_eq!(built(&[Remedy::PauseImage]), "server");
 }
 
 #[test]
@@ -94,7 +105,7 @@ fn every_argument_says_where_it_came_from() {
 
 #[test]
 fn combinations_that_cannot_work_are_refused_with_who_asked_for_them() {
-    let refused = |settings: K3sSettings, user: &str, mode| {
+    let refused = |settings: DesiredDocument, user: &str, mode| {
         build(&settings, &words(user), mode, &ConfigFile::default(), &everything()).unwrap_err().to_string()
     };
     let cases = [
@@ -113,7 +124,7 @@ fn combinations_that_cannot_work_are_refused_with_who_asked_for_them() {
             Mode::ControlPlane,
             "--flannel-backend is set twice",
         ),
-        (settings(None, None, "--disable-agent"), "", Mode::Node, "does not go with mode node"),
+        (settings(None, None, ""), "--disable-agent", Mode::Node, "does not go with mode node"),
     ];
     for (settings, user, mode, expected) in cases {
         let message = refused(settings, user, mode);

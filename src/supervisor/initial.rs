@@ -6,17 +6,15 @@ use super::control::Options;
 use super::last_good::{Saved, SavedRefusal};
 use super::sources;
 use crate::api::files::LoadError;
-use crate::rules::model::{DesiredDocument, Interception, K3sSettings};
+use crate::rules::model::DesiredDocument;
 
 /// What the supervisor starts with.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Initial {
     /// The first generation.
     pub document: DesiredDocument,
-    /// Settings known to work.
-    pub proven: Option<K3sSettings>,
-    /// By which means k3s was started with them.
-    pub proven_by: Interception,
+    /// The table with the settings known to work.
+    pub proven: Option<DesiredDocument>,
     /// Settings known not to.
     pub refused: Option<SavedRefusal>,
     /// Where the document came from, in words.
@@ -36,8 +34,7 @@ pub fn choose(options: &Options, last_good: &Path) -> Result<Initial, LoadError>
         Ok(saved) => (saved, None),
         Err(error) => (None, Some(format!("{}: {error}", last_good.display()))),
     };
-    let proven = saved.as_ref().map(|saved| saved.document.k3s.clone());
-    let proven_by = saved.as_ref().map(|saved| saved.document.interception).unwrap_or_default();
+    let proven = saved.as_ref().map(|saved| saved.document.clone());
     let refused = saved.as_ref().and_then(|saved| saved.rolled_back.clone());
     let (document, origin) = match saved {
         _ if !options.files.is_empty() => {
@@ -47,13 +44,13 @@ pub fn choose(options: &Options, last_good: &Path) -> Result<Initial, LoadError>
         Some(saved) => (saved.document, "the last good table".to_owned()),
         None => (sources::builtin()?, "the built-in profile".to_owned()),
     };
-    Ok(Initial { document, proven, proven_by, refused, origin, ignored })
+    Ok(Initial { document, proven, refused, origin, ignored })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::model::Sourced;
+    use crate::rules::model::{K3sSettings, Sourced};
 
     fn saved() -> Saved {
         let snapshotter = Some(Sourced { value: "native".to_owned(), source: "object".into() });
@@ -70,7 +67,7 @@ mod tests {
         saved().save(&path).unwrap();
         let initial = choose(&plain, &path).unwrap();
         assert_eq!((initial.document, initial.ignored), (saved().document, None));
-        assert_eq!((initial.proven, initial.refused), (Some(saved().document.k3s), saved().rolled_back));
+        assert_eq!((initial.proven, initial.refused), (Some(saved().document), saved().rolled_back));
         let safe = choose(&Options { safe: true, ..plain.clone() }, &path).unwrap();
         assert_eq!((safe.document, safe.proven), (sources::builtin().unwrap(), None));
         std::fs::write(&path, "{").unwrap();

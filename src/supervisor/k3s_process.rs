@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::files::{self, FileError};
 use super::flags;
-use super::lifecycle::Plan;
+use super::plan::Plan;
 use super::process::End;
 use crate::intercept::{Exited, Interceptor, Launch, Session};
 use crate::k3s::version::parse;

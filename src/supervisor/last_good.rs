@@ -5,8 +5,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::files::{self, FileError};
+use super::plan::{NodeSettings, Plan};
 use crate::rules::bounds::{self, Refusal};
-use crate::rules::model::{DesiredDocument, K3sSettings};
+use crate::rules::model::{DesiredDocument, Interception, K3sSettings};
 use crate::rules::observed::Traced;
 
 const VERSION: u32 = 1;
@@ -32,7 +33,22 @@ pub struct SavedRefusal {
     pub settings: K3sSettings,
     #[serde(default)]
     pub traced: Traced,
+    #[serde(default)]
+    pub node: Option<NodeSettings>,
     pub error: String,
+}
+
+/// What to come back with: the table in force, with the settings of the plan that was proven and the `interception` that
+/// traces as it did.
+pub fn of(in_force: &DesiredDocument, proven: &Plan, interception: Interception) -> DesiredDocument {
+    let mut document = DesiredDocument { k3s: proven.settings.clone(), interception, ..in_force.clone() };
+    if let Some(node) = &proven.node {
+        document.network = node.network.clone();
+        let others = in_force.remedies_off.iter().copied().filter(|remedy| !remedy.is_of_k3s());
+        document.remedies_off = proven.remedies_off().into_iter().chain(others).collect();
+        document.remedies_source.clone_from(&node.remedies_source);
+    }
+    document
 }
 
 /// Why a saved state was not used.
@@ -79,11 +95,31 @@ impl Saved {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::model::{Access, Action, Rule};
+    use crate::rules::model::{Access, Action, NetworkSettings, Remedy, Rule, Sourced};
+    use crate::supervisor::flags::Mode;
 
     fn document(path: &str) -> DesiredDocument {
         let action = Action::File { path: path.into(), value: "1".into(), access: Access::ReadOnly };
         DesiredDocument { rules: vec![Rule { source: "test".into(), action }], ..Default::default() }
+    }
+
+    #[test]
+    fn what_is_come_back_with_is_the_node_of_the_proven_plan() {
+        let cni =
+            |name: &str| NetworkSettings { cni: Some(Sourced { value: name.into(), source: "mine".into() }) };
+        let document = |name: &str, off: &[Remedy]| DesiredDocument {
+            network: cni(name),
+            remedies_off: off.to_vec(),
+            ..document("/proc/x")
+        };
+        let good = document("bridge", &[Remedy::PauseImage]);
+        let in_force = document("none", &[Remedy::PrivateMounts, Remedy::PodNetwork]);
+        let plan = |mode| Plan::new(1, &good, mode, Vec::new(), Traced::Everything);
+        let back = of(&in_force, &plan(Mode::Node), Interception::Auto);
+        assert_eq!(back.network, cni("bridge"));
+        assert_eq!(back.remedies_off, [Remedy::PauseImage, Remedy::PrivateMounts]);
+        let back = of(&in_force, &plan(Mode::ControlPlane), Interception::Auto);
+        assert_eq!((back.network, back.remedies_off), (in_force.network, in_force.remedies_off));
     }
 
     #[test]

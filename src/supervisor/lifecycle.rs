@@ -13,31 +13,7 @@
 
 use std::time::Duration;
 
-use crate::rules::model::K3sSettings;
-use crate::rules::observed::{K3sArg, Traced};
-
-/// Settings and the command line that they make.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Plan {
-    /// Generation of the table that brought them.
-    pub generation: u64,
-    /// As the table has them.
-    pub settings: K3sSettings,
-    /// As k3s gets them.
-    pub args: Vec<K3sArg>,
-    /// Who is traced.
-    pub traced: Traced,
-}
-
-impl Plan {
-    /// Whether k3s would be started in the same way. Where an argument came from makes no difference.
-    pub fn same_start(&self, other: &Self) -> bool {
-        let containerd = |plan: &Self| plan.settings.containerd_config.as_ref().map(|set| set.value.clone());
-        self.args.iter().map(|arg| &arg.arg).eq(other.args.iter().map(|arg| &arg.arg))
-            && containerd(self) == containerd(other)
-            && self.traced == other.traced
-    }
-}
+use super::plan::Plan;
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -207,11 +183,19 @@ impl Lifecycle {
     }
 
     fn desired(&mut self, now: Duration, plan: Plan, manual: bool, out: &mut Vec<Output>) {
-        if self.refused.as_ref().is_some_and(|refused| refused.plan.same_start(&plan)) {
+        // What it is called by now: the refusal is one of this table, and so is what may be refused shortly.
+        if self.abandoned.is_some() && self.current.same_start(&plan) {
+            self.current = plan;
             self.pending = None;
             return;
         }
-        if self.abandoned.is_some() && self.current.same_start(&plan) {
+        if let Some(refused) = self.refused.as_mut().filter(|refused| refused.plan.same_start(&plan)) {
+            refused.plan = plan.clone();
+            self.pending = None;
+            let target = self.next.as_mut().unwrap_or(&mut self.current);
+            if target.same_start(&plan) {
+                *target = plan;
+            }
             return;
         }
         self.refused = None;
@@ -323,6 +307,8 @@ impl Lifecycle {
 
     fn restart(&mut self, now: Duration, out: &mut Vec<Output>) {
         if let Some(pending) = self.pending.take() {
+            // Nobody asks any more for what was refused before these came.
+            self.refused = None;
             return self.switch(now, pending, out);
         }
         match self.phase {
@@ -359,6 +345,8 @@ impl Lifecycle {
         if self.on_trial() && self.ready_for(now).is_some_and(|ready| ready >= self.timing.prove) {
             self.proven = Some(self.current.clone());
             self.fallback = None;
+            // It has failed before, for a reason that is gone.
+            self.refused.take_if(|refused| refused.plan.same_start(&self.current));
             out.push(Output::Proven(self.current.clone()));
         }
         if self.trial_end().is_some_and(|end| end <= now)
@@ -416,6 +404,11 @@ impl Lifecycle {
     /// Settings that wait for `sandbar restart`.
     pub fn pending(&self) -> Option<&Plan> {
         self.pending.as_ref()
+    }
+
+    /// The plan that k3s is being restarted for.
+    pub fn next(&self) -> Option<&Plan> {
+        self.next.as_ref()
     }
 
     /// Settings that were taken back.

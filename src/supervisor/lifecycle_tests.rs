@@ -1,6 +1,7 @@
 //! Tests of the k3s state machine, each a story told in inputs.
 
 use super::*;
+use crate::rules::observed::K3sArg;
 
 fn plan(generation: u64, flag: &str) -> Plan {
     let args = vec![K3sArg { arg: flag.into(), source: format!("object-{generation}") }];
@@ -221,4 +222,71 @@ fn what_cannot_work_is_refused_once_and_k3s_goes_on() {
     assert_eq!((refused.plan.generation, refused.tried, refused.error.as_str()), (3, false, "EINVAL"));
     life.handle(at(42), desired(plan(4, "--one")));
     assert_eq!(life.refused(), None);
+}
+
+/// Running with `--one`; `--bad` of generation 2 was taken back.
+fn taken_back() -> Lifecycle {
+    let mut life = settled();
+    life.handle(at(40), desired(plan(2, "--bad")));
+    life.handle(at(41), exited(""));
+    assert_eq!(reasons(&life.handle(at(42), exited("bad"))), ["K3sSettingsRolledBack", "--one"]);
+    life
+}
+
+#[test]
+fn a_refusal_is_one_of_the_latest_table_that_asks_for_the_same() {
+    let mut life = taken_back();
+    life.handle(at(45), Input::Ready(true));
+    for manual in [true, false] {
+        let again = Input::Desired { plan: plan(5, "--bad"), manual };
+        assert!(life.handle(at(50), again).is_empty(), "it is not tried again");
+        assert_eq!(life.refused().unwrap().plan, plan(5, "--bad"));
+        assert_eq!(life.pending(), None);
+    }
+}
+
+#[test]
+fn the_refusal_of_what_is_being_abandoned_is_one_of_the_latest_table_too() {
+    let mut life = settled();
+    life.handle(at(40), desired(plan(2, "--slow")));
+    life.handle(at(41), exited(""));
+    assert_eq!(reasons(&life.handle(at(221), Input::Tick)), ["terminate"]);
+    assert!(life.handle(at(222), desired(plan(3, "--slow"))).is_empty());
+    assert_eq!(reasons(&life.handle(at(223), exited("signal 15"))), ["K3sSettingsRolledBack", "--one"]);
+    assert_eq!(life.refused().unwrap().plan.generation, 3);
+}
+
+#[test]
+fn what_has_failed_once_and_is_proven_now_is_refused_no_more() {
+    let refused = Refused { plan: plan(1, "--new"), error: "no memory".into(), tried: true };
+    let mut life = Lifecycle::new(Timing::default(), plan(1, "--new"), Some(plan(0, "--old")), Some(refused));
+    life.handle(at(0), desired(plan(1, "--new")));
+    assert_eq!(reasons(&life.handle(at(0), Input::Begin)), ["--new"]);
+    assert!(life.handle(at(1), desired(plan(2, "--new"))).is_empty());
+    assert_eq!(life.current().generation, 2, "it is known whose it is");
+    life.handle(at(5), Input::Ready(true));
+    assert!(life.refused().is_some(), "on trial");
+    assert_eq!(reasons(&life.handle(at(35), Input::Tick)), ["proven"]);
+    assert_eq!(life.refused(), None);
+}
+
+#[test]
+fn what_was_taken_back_stays_refused_when_something_else_is_proven() {
+    let mut life = taken_back();
+    life.handle(at(45), Input::Ready(true));
+    life.handle(at(100), Input::Tick);
+    assert_eq!(life.refused().unwrap().plan, plan(2, "--bad"));
+}
+
+#[test]
+fn settings_that_waited_end_the_refusal_of_former_ones() {
+    let mut life = settled();
+    life.handle(at(40), desired(plan(2, "--bad")));
+    life.handle(at(41), exited(""));
+    life.handle(at(42), Input::Desired { plan: plan(3, "--good"), manual: true });
+    assert_eq!(reasons(&life.handle(at(43), exited("bad"))), ["K3sSettingsRolledBack", "--one"]);
+    assert_eq!((life.refused().unwrap().plan.generation, life.pending().unwrap().generation), (2, 3));
+    life.handle(at(50), Input::Ready(true));
+    life.handle(at(51), Input::Restart);
+    assert_eq!((life.refused(), life.pending(), life.next().unwrap().generation), (None, None, 3));
 }

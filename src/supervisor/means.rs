@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::flags::Mode;
-use super::lifecycle::Plan;
+use super::plan::Plan;
 use super::supervise::Supervisor;
 use crate::mounts::plan::Means;
 use crate::rules::model::{Interception, Remedy};

@@ -26,6 +26,7 @@ pub mod logging;
 mod means;
 mod node_ready;
 pub mod paths;
+pub mod plan;
 pub mod pods;
 pub mod preflight;
 pub mod probe;

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -16,6 +17,8 @@ use crate::intercept::{Exited, Interceptor, Launch, LaunchError};
 
 /// How long the log of an ended process may take to drain: descendants that live on may hold its pipe.
 const DRAIN: Duration = Duration::from_millis(500);
+
+const OURSELVES: &str = "/proc/self/exe";
 
 /// Why a process could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +49,25 @@ pub struct Running {
     pub run: u64,
     /// Its pid.
     pub pid: u32,
+}
+
+/// The running program's file, even if another one has its name since.
+pub fn executable() -> io::Result<PathBuf> {
+    let link = Path::new(OURSELVES);
+    // In a child `/proc/self` is still this program until it executes it. What `ps` shows is better a real name, so that is
+    // used as long as it leads to the same file.
+    let named = std::fs::read_link(link)?;
+    Ok(if named.exists() { named } else { link.to_owned() })
+}
+
+/// The name that the running program's file had when it was started.
+pub fn named_at_start() -> io::Result<PathBuf> {
+    let named = std::fs::read_link(OURSELVES)?;
+    // So the kernel says of one that is gone, or has another in its place.
+    Ok(match named.to_str().and_then(|name| name.strip_suffix(" (deleted)")) {
+        Some(name) if !named.exists() => name.into(),
+        _ => named,
+    })
 }
 
 /// Starts `launch` with stdout and stderr going to `log`; `ended` is called once, on a thread of its own, after the

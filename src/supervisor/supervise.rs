@@ -20,10 +20,11 @@ use super::fitness;
 use super::flags::Mode;
 use super::k3s_config::{self, ConfigFile, Places};
 use super::k3s_process;
-use super::last_good::{Saved, SavedRefusal};
-use super::lifecycle::{Input, Lifecycle, Output, Phase, Plan};
+use super::last_good::{self, Saved, SavedRefusal};
+use super::lifecycle::{Input, Lifecycle, Output, Phase};
 use super::means;
 use super::paths::Paths;
+use super::plan::{self, Plan};
 use super::pods;
 use super::probe::{Change, Level, Prober, Target};
 use super::process::{self, End, Running, SharedLog};
@@ -240,7 +241,6 @@ impl Supervisor {
         // The loop is gone only when nobody wants to know.
         let ended = move |end| drop(events.send(Event::K3s { run, end }));
         self.switch_means(plan);
-        self.remedies.configure(&self.in_force);
         for old in self.remedies.rewires(plan) {
             self.rewire(old);
         }
@@ -327,11 +327,8 @@ impl Supervisor {
     /// Saves what is known to work. Before any settings were proven there is nothing worth to come back to.
     pub fn save(&mut self) {
         let Some(proven) = self.lifecycle.proven().filter(|_| !self.held) else { return };
-        let document = DesiredDocument {
-            k3s: proven.settings.clone(),
-            interception: means::proven(proven, self.in_force.interception, |one| self.traced_under(one)),
-            ..self.in_force.clone()
-        };
+        let interception = means::proven(proven, self.in_force.interception, |one| self.traced_under(one));
+        let document = last_good::of(&self.in_force, proven, interception);
         // What cannot work is found out anew at each start.
         let rolled_back =
             self.lifecycle.refused().filter(|refused| refused.tried).map(|refused| SavedRefusal {
@@ -339,6 +336,7 @@ impl Supervisor {
                 args: flags_of(&refused.plan),
                 settings: refused.plan.settings.clone(),
                 traced: refused.plan.traced,
+                node: refused.plan.node.clone(),
                 error: refused.error.clone(),
             });
         if let Err(error) = Saved::new(document, rolled_back).save(&self.paths.last_good()) {
@@ -356,17 +354,24 @@ impl Supervisor {
         k3s.args.clone_from(&lifecycle.current().args);
         k3s.restarts = lifecycle.restarts();
         k3s.last_error = lifecycle.last_error().map(str::to_owned);
-        k3s.restart_pending = lifecycle.pending().map(|pending| difference(lifecycle.current(), pending));
-        k3s.rolled_back = lifecycle.refused().map(|refused| RolledBack {
+        k3s.restart_pending =
+            lifecycle.pending().map(|pending| plan::difference(lifecycle.current(), pending));
+        let current = lifecycle.current();
+        k3s.coming = lifecycle.next().map(|next| next.news(current)).unwrap_or_default();
+        // What runs now is not taken back: it is tried again.
+        let refused = lifecycle.refused().filter(|refused| !refused.plan.same_start(current));
+        k3s.rolled_back = refused.map(|refused| RolledBack {
             generation: refused.plan.generation,
             args: flags_of(&refused.plan),
+            parts: refused.plan.news(current),
             error: refused.error.clone(),
             tried: refused.tried,
         });
-        let plan = lifecycle.current();
-        k3s.snapshotter = fitness::snapshotter(&plan.args, &plan.settings, self.options.mode, &self.kernel);
+        k3s.snapshotter =
+            fitness::snapshotter(&current.args, &current.settings, self.options.mode, &self.kernel);
         document.controller = self.controller.state();
-        document.remedies = means::effective(self.remedies.report(), &document.interceptor);
+        document.remedies =
+            means::effective(self.remedies.report(&self.in_force.remedies_off), &document.interceptor);
         if let Err(error) = self.reporter.publish() {
             tracing::error!("cannot publish the observed table: {error}");
         }
@@ -426,20 +431,4 @@ fn phase_name(phase: Phase) -> &'static str {
         Phase::BackingOff => "BackingOff",
         Phase::Stopping => "Stopping",
     }
-}
-
-/// What a restart would change, as in `+--snapshotter=native -…`.
-fn difference(current: &Plan, pending: &Plan) -> String {
-    let (old, new) = (flags_of(current), flags_of(pending));
-    let added = new.iter().filter(|flag| !old.contains(flag)).map(|flag| format!("+{flag}"));
-    let dropped = old.iter().filter(|flag| !new.contains(flag)).map(|flag| format!("-{flag}"));
-    let containerd = |plan: &Plan| plan.settings.containerd_config.as_ref().map(|set| set.value.clone());
-    let retold = (containerd(current) != containerd(pending)).then(|| "another containerdConfig".to_owned());
-    let means = match pending.traced {
-        Traced::Everything => "rules served by interception",
-        Traced::Commands | Traced::Nothing => "rules served by mounts",
-    };
-    let served = (current.traced != pending.traced).then(|| means.to_owned());
-    let changes: Vec<String> = added.chain(dropped).chain(retold).chain(served).collect();
-    format!("generation {}: {}", pending.generation, changes.join(" "))
 }

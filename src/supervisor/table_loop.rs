@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::fitness;
 use super::flags;
 use super::k3s_config::ConfigFile;
-use super::lifecycle::{Input, Plan};
+use super::lifecycle::Input;
+use super::plan::Plan;
 use super::supervise::Supervisor;
 use crate::rules::model::{DesiredDocument, RestartPolicy};
 use crate::rules::observed::{RefusedTable, Scalar};
@@ -43,11 +44,10 @@ impl Supervisor {
         }
         let (generation, document) = self.reader.read().map_err(|error| error.to_string())?;
         let user = &self.options.k3s_flags;
-        let args =
-            flags::build(&document.k3s, user, self.options.mode, &ConfigFile::load(user), &self.kernel);
+        let args = flags::build(&document, user, self.options.mode, &ConfigFile::load(user), &self.kernel);
         let args = args.map_err(|error| error.to_string())?;
         let traced = self.traced_under(document.interception);
-        let plan = Plan { generation, settings: document.k3s.clone(), args, traced };
+        let plan = Plan::new(generation, &document, self.options.mode, args, traced);
         Ok((generation, document, plan))
     }
 

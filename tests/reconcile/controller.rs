@@ -220,9 +220,9 @@ impl Controller {
     pub fn await_ready(&mut self) {
         let mut lifeline = self.lifeline.as_ref().unwrap();
         lifeline.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        let mut said = [0; 6];
-        lifeline.read_exact(&mut said).expect("`ready` on the lifeline");
-        assert_eq!(&said, b"ready\n");
+        let mut said = [0; 14];
+        lifeline.read_exact(&mut said).expect("`applied` and `ready` on the lifeline");
+        assert_eq!(&said, b"applied\nready\n");
     }
 
     /// Resident memory in KiB.

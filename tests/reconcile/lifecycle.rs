@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sandbar::rules::observed::SupervisorEvent;
 
-use super::cluster::{cluster, profile, profile_rules, within};
-use super::controller::started;
+use super::cluster::{cluster, manifest, profile, profile_rules, within};
+use super::controller::{Supervisor, started};
 
 const IDENTITY: &str = "system:serviceaccount:sandbar-system:sandbar-controller";
 
@@ -140,6 +140,27 @@ fn a_deleted_resource_definition_is_put_back() {
     });
     supervisor.await_value("/proc/sys/kernel/panic", Some("10\n"));
     cluster.await_condition(&profile(), "Ready", "True");
+}
+
+#[test]
+fn what_was_given_to_up_is_applied_once_and_not_by_the_next_session() {
+    let cluster = cluster();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("given.yaml");
+    std::fs::write(&file, manifest("given-once", "{files: [{path: /proc/given, value: v}]}")).unwrap();
+    let supervisor = Supervisor::start();
+    let mut controller = supervisor.controller_with(&cluster.kubeconfig(), file.to_str().unwrap());
+    controller.await_ready();
+    supervisor.await_value("/proc/given", Some("v"));
+    // Ends the session, and takes all objects along.
+    cluster.kubectl(&["delete", "crd", "sandboxconfigs.sandbar.dev"], "");
+    within(Duration::from_secs(30), "the profile is back", || {
+        cluster.try_kubectl(&["get", "sbx", &profile()], "").status.success().then_some(())
+    });
+    cluster.await_condition(&profile(), "Ready", "True");
+    let output = cluster.try_kubectl(&["get", "sbx", "given-once"], "");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("not found"), "{}", controller.log());
+    supervisor.await_value("/proc/given", None);
 }
 
 #[test]

@@ -46,6 +46,7 @@ fn the_api_server_refuses_what_the_allow_list_refuses() {
         ("{filesystems: [{path: /, reportAs: proc}]}", "Unsupported value: \"proc\""),
         ("{k3s: {extraArgs: [--debug, --data-dir=/x]}}", "moves k3s's data, datastore or kubeconfig"),
         ("{k3s: {extraArgs: [-d]}}", "moves k3s's data, datastore or kubeconfig"),
+        ("{k3s: {extraArgs: [--node-name, x]}}", "names the node"),
         ("{k3s: {flannelBackend: ipsec}}", "Unsupported value: \"ipsec\""),
         ("{k3s: {restartPolicy: Never}}", "Unsupported value: \"Never\""),
         ("{network: {cni: calico}}", "Unsupported value: \"calico\""),

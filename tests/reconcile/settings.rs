@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sandbar::rules::observed::{K3sArg, RolledBack, SupervisorEvent};
+use sandbar::rules::observed::{K3sArg, RolledBack, StartPart, SupervisorEvent};
 
 use super::cluster::{cluster, profile, within};
 use super::controller::started;
@@ -50,6 +50,7 @@ fn a_rollback_is_told_with_k3s_own_error_and_as_one_event_over_restarts_of_the_c
         state.k3s.rolled_back = Some(RolledBack {
             generation,
             args: vec!["server".into(), "--no-such-flag".into()],
+            parts: vec![StartPart { what: "--no-such-flag".into(), source: Some("typo".into()) }],
             error: error.into(),
             tried: true,
         });

@@ -20,6 +20,11 @@ pub fn supply(data: &Path, config: Option<&Sourced<String>>) -> Result<State, St
     })
 }
 
+/// Takes an earlier one away.
+pub fn withdraw(data: &Path) -> Result<(), String> {
+    drop_in(data, OURS, None)
+}
+
 /// Writes one file of the directory, or takes it away.
 pub fn drop_in(data: &Path, name: &str, text: Option<&str>) -> Result<(), String> {
     let directory = data.join(DROP_INS);

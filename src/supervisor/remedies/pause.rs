@@ -33,3 +33,8 @@ pub fn supply(data: &Path) -> Result<State, String> {
     files::write_atomically(&path, &archive).map_err(|error| error.to_string())?;
     Ok(state)
 }
+
+/// Takes the archive away, so that k3s imports it no more.
+pub fn withdraw(data: &Path) -> Result<(), String> {
+    files::remove_if_there(&data.join(ARCHIVE)).map_err(|error| error.to_string())
+}

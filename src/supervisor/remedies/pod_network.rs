@@ -2,6 +2,7 @@
 //!
 //! Symlinks would not do: in a sandbox whose root is served from outside they may lead out of what containerd sees.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::{env, fs, io};
@@ -10,11 +11,11 @@ use super::State;
 use super::containerd;
 use crate::cni;
 use crate::cni::userspace::{self, Server};
-use crate::rules::model::NetworkSettings;
+use crate::rules::observed::K3sArg;
 use crate::supervisor::files;
 use crate::supervisor::flags;
 use crate::supervisor::k3s_config::value_of;
-use crate::supervisor::lifecycle::Plan;
+use crate::supervisor::process;
 
 /// Where the upstream plugins may be, beside PATH; below k3s's data directory first.
 const IN_DATA: [&str; 2] = ["data/current/bin", "data/cni"];
@@ -42,29 +43,33 @@ pub enum Network {
     Off,
 }
 
-/// What it is to be with these settings.
-pub fn wanted(network: &NetworkSettings, plan: &Plan) -> Network {
-    chosen(network.cni.as_ref().map(|set| set.value.as_str()), &flags::plain(&plan.args))
+/// What it is to be with `spec.network.cni` and these arguments of k3s.
+pub fn wanted(cni: Option<&str>, args: &[K3sArg]) -> Network {
+    chosen(cni, &flags::plain(args))
+}
+
+/// Takes it from containerd again. The plugins stay: pods that were made with them are taken down by them.
+pub fn withdraw(data: &Path) -> Result<(), String> {
+    containerd::drop_in(data, DROP_IN, None)
 }
 
 /// Sets it up, as far as what it takes is there; `way_out` is whether the kernel lets pods reach outside.
 pub fn supply(
     data: &Path,
     own: &Path,
-    network: &NetworkSettings,
-    plan: &Plan,
+    wanted: Network,
+    args: &[K3sArg],
     way_out: &Result<(), String>,
     server: &Mutex<Option<Server>>,
 ) -> Result<State, String> {
-    let args = flags::plain(&plan.args);
-    let wanted = wanted(network, plan);
+    let args = flags::plain(args);
     let not_ours = match wanted {
         Network::Flannel => Some("k3s's flannel is the pod network"),
         Network::Upstream => Some("spec.network.cni is upstream: plugins and configuration are the user's"),
         Network::Bridge | Network::HostOnly | Network::Off => None,
     };
     if let Some(why) = not_ours {
-        containerd::drop_in(data, DROP_IN, None)?;
+        withdraw(data)?;
         return Ok(State::NotNeeded(why.to_owned()));
     }
     let (bin, configuration) = (own.join("bin"), own.join("net.d"));
@@ -78,9 +83,7 @@ pub fn supply(
         place(&found, &bin.join(plugin))
             .map_err(|error| format!("cannot copy {}: {error}", found.display()))?;
     }
-    let program = env::current_exe().map_err(|error| format!("cannot find ourselves: {error}"))?;
-    place(&program, &bin.join(OURS))
-        .map_err(|error| format!("cannot copy {}: {error}", program.display()))?;
+    place_ourselves(&bin.join(OURS))?;
     let text = match wanted {
         Network::Bridge => cni::conflist(&subnet(&args)?, &own.join("state")),
         _ => host_only(),
@@ -134,14 +137,15 @@ fn host_only() -> String {
         .to_string()
 }
 
-/// The first /24 of the cluster's range.
+/// The first /24 of the cluster's range, whose host bits do not count, as with k3s.
 fn subnet(args: &[String]) -> Result<String, String> {
     let range = value_of(args, &["--cluster-cidr"]).unwrap_or_else(|| CLUSTER_CIDR.to_owned());
     let first = range.split(',').next().unwrap_or_default();
     let parsed = first.split_once('/').and_then(|(address, length)| {
-        let address: std::net::Ipv4Addr = address.parse().ok()?;
-        let length: u8 = length.parse().ok()?;
-        (length <= 24).then(|| format!("{address}/24"))
+        let address: Ipv4Addr = address.parse().ok()?;
+        let length: u8 = length.parse().ok().filter(|length| *length <= 24)?;
+        let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+        Some(format!("{}/24", Ipv4Addr::from_bits(address.to_bits() & mask)))
     });
     parsed.ok_or_else(|| format!("--cluster-cidr={range}: not an IPv4 range of at least a /24"))
 }
@@ -153,12 +157,18 @@ fn searched(data: &Path) -> Vec<PathBuf> {
 }
 
 fn find(plugin: &str, searched: &[PathBuf]) -> Option<PathBuf> {
-    let own = env::current_exe().ok()?;
+    let own = process::named_at_start().ok()?;
     searched
         .iter()
         .filter_map(|place| fs::canonicalize(place.join(plugin)).ok())
         // Under one of these names sandbar itself answers, but only to those who look whether it is there.
         .find(|found| *found != own && found.is_file())
+}
+
+/// The running program, even if its file was replaced since.
+fn place_ourselves(to: &Path) -> Result<(), String> {
+    let program = process::executable().map_err(|error| format!("cannot find ourselves: {error}"))?;
+    place(&program, to).map_err(|error| format!("cannot copy {}: {error}", program.display()))
 }
 
 /// A real file with what `from` holds: a second name of it where that is possible, else a copy.
@@ -219,8 +229,36 @@ mod tests {
     fn pods_live_in_the_first_24_of_the_clusters_range() {
         assert_eq!(subnet(&[]), Ok("10.42.0.0/24".to_owned()));
         assert_eq!(subnet(&args("--cluster-cidr=10.7.0.0/16,fd00::/56")), Ok("10.7.0.0/24".to_owned()));
+        assert_eq!(subnet(&args("--cluster-cidr=10.42.7.9/16")), Ok("10.42.0.0/24".to_owned()));
+        assert_eq!(subnet(&args("--cluster-cidr=10.42.7.9/24")), Ok("10.42.7.0/24".to_owned()));
+        assert_eq!(subnet(&args("--cluster-cidr=10.42.7.9/0")), Ok("0.0.0.0/24".to_owned()));
         assert!(subnet(&args("--cluster-cidr=10.7.0.0/28")).is_err());
+        assert!(subnet(&args("--cluster-cidr=10.7.0.0/200")).is_err());
         assert!(subnet(&args("--cluster-cidr=fd00::/56")).is_err());
+    }
+
+    #[test]
+    #[ignore = "run by the test below, from a file of its own"]
+    fn replaced() {
+        let own = process::named_at_start().unwrap();
+        let (size, to) = (fs::metadata(&own).unwrap().len(), own.with_file_name("placed"));
+        fs::remove_file(&own).unwrap();
+        fs::write(&own, "a newer one").unwrap();
+        place_ourselves(&to).unwrap();
+        assert_eq!(fs::metadata(&to).unwrap().len(), size);
+        std::os::unix::fs::symlink(&own, own.with_file_name("host-local")).unwrap();
+        assert_eq!(find("host-local", &[own.parent().unwrap().to_owned()]), None, "it answers only to look");
+    }
+
+    #[test]
+    fn the_running_program_is_placed_even_if_its_file_was_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("program");
+        fs::copy(env::current_exe().unwrap(), &program).unwrap();
+        let status = std::process::Command::new(&program)
+            .args(["--exact", "--ignored", "supervisor::remedies::pod_network::tests::replaced"])
+            .status();
+        assert!(status.unwrap().success());
     }
 
     #[test]
