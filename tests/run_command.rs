@@ -224,7 +224,8 @@ fn a_descriptor_whose_close_waits_does_not_keep_the_command_from_running() {
     if !common::needs_root("a_descriptor_whose_close_waits_does_not_keep_the_command_from_running") {
         return;
     }
-    let ended = run(Command::new(guest("fuse")).args(["silent", SANDBAR, "run", "--", "/bin/echo", "served"]));
+    let ended =
+        run(Command::new(guest("fuse")).args(["silent", SANDBAR, "run", "--", "/bin/echo", "served"]));
     assert!(ended.ok(), "{ended:?}");
 }
 

@@ -79,10 +79,12 @@ impl Forked {
 }
 
 /// Makes a child of this process end at once, so that a blocked wait4 of any thread returns: a wake-up that cannot be
-/// lost, since the zombie stays until it is reaped.
+/// lost, since the zombie stays until it is reaped. It shares our descriptors: to end it would close its copies otherwise,
+/// and one close can wait for ever (FUSE_FLUSH).
 pub fn ring() -> io::Result<()> {
-    // SAFETY: the child does nothing but _exit.
-    match unsafe { libc::fork() } {
+    let flags = libc::CLONE_FILES | libc::SIGCHLD;
+    // SAFETY: as fork(2), without a stack of its own; the child does nothing but _exit.
+    match unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, 0_usize, 0_usize, 0_usize) } {
         -1 => Err(io::Error::last_os_error()),
         // SAFETY: _exit is async-signal-safe and never returns.
         0 => unsafe { libc::_exit(0) },
