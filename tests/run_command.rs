@@ -220,6 +220,16 @@ fn descriptors_pass_through_and_ours_do_not() {
 }
 
 #[test]
+fn a_descriptor_whose_close_waits_does_not_keep_the_command_from_running() {
+    if !common::needs_root("a_descriptor_whose_close_waits_does_not_keep_the_command_from_running") {
+        return;
+    }
+    let ended =
+        run(Command::new(guest("fuse")).args(["silent", SANDBAR, "run", "--", "/bin/echo", "served"]));
+    assert!(ended.ok(), "{ended:?}");
+}
+
+#[test]
 fn memory_stays_flat_through_a_fork_storm() {
     let seconds = std::env::var("SANDBAR_TEST_STORM_SECONDS").unwrap_or("4".to_owned());
     let mut command = traced(None, "sh");

@@ -6,7 +6,8 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use nix::unistd::{AccessFlags, access};
 
@@ -92,10 +93,17 @@ pub enum LaunchError {
 #[derive(Debug)]
 pub(super) enum Request {
     /// Start a process, from this program.
-    Launch(Launch, PathBuf, mpsc::Sender<io::Result<Started>>),
+    Launch(Launch, PathBuf, mpsc::Sender<Answer>),
     /// Tell when no tracee is left.
     WhenIdle(mpsc::Sender<()>),
 }
+
+/// How a launch went, and the launch again: closing its descriptors may wait for whoever serves the file (FUSE_FLUSH,
+/// SO_LINGER), so that is left to the thread that asked.
+pub(super) type Answer = (Launch, io::Result<Started>);
+
+/// How long a tracer that could not be woken is left alone before it is tried again.
+const RING_AGAIN: Duration = Duration::from_millis(100);
 
 /// A process that has been let go; whether exec succeeded is still to be read.
 #[derive(Debug)]
@@ -114,11 +122,9 @@ pub(super) fn request(requests: &mpsc::Sender<Request>, launch: Launch) -> Resul
         .map_err(|source| LaunchError::Exec { program: named(), source })?;
     let (reply, answer) = mpsc::channel();
     requests.send(Request::Launch(launch, found, reply)).map_err(|_| LaunchError::Gone)?;
-    spawn::ring().map_err(|source| LaunchError::Attach { program: named(), source })?;
-    let started = answer
-        .recv()
-        .map_err(|_| LaunchError::Gone)?
-        .map_err(|source| LaunchError::Attach { program: named(), source })?;
+    let (launch, started) = rung_for(&answer).ok_or(LaunchError::Gone)?;
+    drop(launch);
+    let started = started.map_err(|source| LaunchError::Attach { program: named(), source })?;
     let mut errno = [0; 4];
     match File::from(started.error).read_exact(&mut errno) {
         // End of file: exec closed the other end.
@@ -130,18 +136,37 @@ pub(super) fn request(requests: &mpsc::Sender<Request>, launch: Launch) -> Resul
     }
 }
 
+/// Wakes the tracer for a request that it has got, and waits for the answer. To wake it takes a fork; where that fails the
+/// tracer comes to the request later, and somebody must be there to hear of the process.
+fn rung_for<T>(answer: &mpsc::Receiver<T>) -> Option<T> {
+    while spawn::ring().is_err() {
+        match answer.recv_timeout(RING_AGAIN) {
+            Ok(answer) => return Some(answer),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
+    }
+    answer.recv().ok()
+}
+
 impl Tracer {
     /// Starts a requested process. Its exec is not waited for: a traced one needs this thread to get there.
     pub(super) fn take(&mut self, request: Request) {
         // Whoever asked may have given up.
         match request {
-            Request::Launch(launch, program, reply) => drop(reply.send(self.fork(launch, &program))),
+            Request::Launch(launch, program, reply) => {
+                let started = self.fork(&launch, &program);
+                // Rather left open than closed here.
+                if let Err(unclaimed) = reply.send((launch, started)) {
+                    std::mem::forget(unclaimed);
+                }
+            }
             Request::WhenIdle(reply) if self.tracees.is_empty() => drop(reply.send(())),
             Request::WhenIdle(reply) => self.idle_waiters.push(reply),
         }
     }
 
-    fn fork(&mut self, launch: Launch, program: &Path) -> io::Result<Started> {
+    fn fork(&mut self, launch: &Launch, program: &Path) -> io::Result<Started> {
         let served = |fd: &OwnedFd| {
             let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
             link.is_ok_and(|link| faults::serves(&link.to_string_lossy()))

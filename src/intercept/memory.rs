@@ -1,7 +1,13 @@
 //! Reading what a call points at, from a tracee that may lie, race, or sit on a page that faults for ever.
 
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use super::fill::{Fake, Memfds};
 use super::path;
-use crate::sys::{memory, ptrace, ptrace::Tid};
+use crate::sys::memory;
+use crate::sys::ptrace::Tid;
 
 /// Longest path that the kernel takes, its NUL included.
 const PATH_MAX: usize = 4096;
@@ -14,16 +20,16 @@ const SYSCALL_INSTRUCTIONS: [[u8; 2]; 3] = [[0x0f, 0x05], [0xcd, 0x80], [0x0f, 0
 /// Pages of the vDSO that are looked through.
 const VDSO_PAGES: u64 = 4;
 
-/// How tracee memory is reached; found by probing.
+/// How tracee memory is reached, from any thread; found by probing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// process_vm_readv and process_vm_writev; from any thread.
+    /// process_vm_readv and process_vm_writev.
     ProcessVm,
-    /// PTRACE_PEEKDATA and POKEDATA, word by word; from the tracer thread only.
-    PeekPoke,
+    /// /proc/TID/mem, where a kernel or a filter around us has no such calls.
+    ProcMem,
 }
 
-/// Work on a tracee's memory. It may block on a page fault, so it can be handed to another thread.
+/// Work on a tracee's memory or files. It may block, so it can be handed to another thread.
 #[derive(Debug)]
 pub enum Job {
     /// Read the path at `path` and, if `how` is not 0, the `struct open_how` there.
@@ -59,6 +65,15 @@ pub enum Job {
         /// In the tracee.
         fd: i32,
     },
+    /// Make a new memfd the fake.
+    Fill {
+        /// In the tracee.
+        fd: i32,
+        /// What becomes of it.
+        fake: Fake,
+        /// By which it is known.
+        memfds: Arc<Memfds>,
+    },
     /// Clear CLONE_UNTRACED in a `struct clone_args`.
     StripUntraced {
         /// Its address.
@@ -76,7 +91,7 @@ pub struct How {
 }
 
 /// What a job yields.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Done {
     /// The path, or `None` if it was not readable or too long; the open_how flags.
     Inputs(Option<Vec<u8>>, Option<How>),
@@ -84,6 +99,8 @@ pub enum Done {
     Reached(bool),
     /// The address of a system call instruction, if any was found.
     Site(Option<u64>),
+    /// The filled memfd.
+    Filled(io::Result<File>),
 }
 
 impl Job {
@@ -99,7 +116,26 @@ impl Job {
             Self::PatchType { at, width, candidates } => Done::Reached(memory.patch(*at, *width, candidates)),
             Self::Site { after } => Done::Site(memory.site(*after)),
             Self::IsProcfsRoot { fd } => Done::Reached(path::is_procfs_root(tid, *fd)),
+            Self::Fill { fd, fake, memfds } => Done::Filled(memfds.fill(tid, *fd, fake)),
             Self::StripUntraced { at } => Done::Reached(memory.strip_untraced(*at)),
+        }
+    }
+}
+
+impl Access {
+    /// Reads up to `buffer.len()` bytes; how many there were before the first fault.
+    pub fn read(self, tid: Tid, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::ProcessVm => memory::read(tid, at, buffer),
+            Self::ProcMem => memory::read_file(tid, at, buffer),
+        }
+    }
+
+    /// Writes; how many bytes were written.
+    pub fn write(self, tid: Tid, at: u64, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::ProcessVm => memory::write(tid, at, bytes),
+            Self::ProcMem => memory::write_file(tid, at, bytes),
         }
     }
 }
@@ -111,34 +147,11 @@ struct Memory {
 
 impl Memory {
     fn read(&self, at: u64, buffer: &mut [u8]) -> bool {
-        match self.access {
-            Access::ProcessVm => memory::read(self.tid, at, buffer).is_ok_and(|read| read == buffer.len()),
-            Access::PeekPoke => self.peek(at, buffer),
-        }
-    }
-
-    fn peek(&self, at: u64, buffer: &mut [u8]) -> bool {
-        for (index, byte_at) in (at..at.saturating_add(buffer.len() as u64)).enumerate() {
-            // Aligned words never straddle a page, so a readable byte is never lost to its neighbour.
-            let Ok(word) = ptrace::peek(self.tid, byte_at & !7) else { return false };
-            buffer[index] = word.to_le_bytes()[(byte_at & 7) as usize];
-        }
-        true
+        self.access.read(self.tid, at, buffer).is_ok_and(|read| read == buffer.len())
     }
 
     fn write(&self, at: u64, bytes: &[u8]) -> bool {
-        match self.access {
-            Access::ProcessVm => {
-                memory::write(self.tid, at, bytes).is_ok_and(|written| written == bytes.len())
-            }
-            Access::PeekPoke => bytes.iter().enumerate().all(|(index, byte)| {
-                let Some(byte_at) = at.checked_add(index as u64) else { return false };
-                let Ok(word) = ptrace::peek(self.tid, byte_at & !7) else { return false };
-                let mut word = word.to_le_bytes();
-                word[(byte_at & 7) as usize] = *byte;
-                ptrace::poke(self.tid, byte_at & !7, u64::from_le_bytes(word)).is_ok()
-            }),
-        }
+        self.access.write(self.tid, at, bytes).is_ok_and(|written| written == bytes.len())
     }
 
     fn word(&self, at: u64) -> Option<u64> {
@@ -222,40 +235,70 @@ fn vdso(auxv: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_vdso_has_a_system_call_instruction() {
-        let nowhere = Job::Site { after: 2 }.run(Access::ProcessVm, me());
-        assert!(matches!(nowhere, Done::Site(Some(_))), "{nowhere:?}");
-    }
+    const WAYS: [Access; 2] = [Access::ProcessVm, Access::ProcMem];
 
     fn me() -> Tid {
         std::process::id() as Tid
     }
 
+    fn path_at(path: u64, access: Access) -> Option<Vec<u8>> {
+        match (Job::Inputs { path, how: 0 }).run(access, me()) {
+            Done::Inputs(path, None) => path,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_vdso_has_a_system_call_instruction() {
+        for access in WAYS {
+            let nowhere = Job::Site { after: 2 }.run(access, me());
+            assert!(matches!(nowhere, Done::Site(Some(_))), "{nowhere:?}");
+        }
+    }
+
     #[test]
     fn a_path_is_read_up_to_its_nul_across_pages() {
         let long = [vec![b'x'; 4000], vec![0]].concat();
-        let job = Job::Inputs { path: long.as_ptr() as u64, how: 0 };
-        assert_eq!(job.run(Access::ProcessVm, me()), Done::Inputs(Some(vec![b'x'; 4000]), None));
+        for access in WAYS {
+            assert_eq!(path_at(long.as_ptr() as u64, access), Some(vec![b'x'; 4000]));
+        }
     }
 
     #[test]
     fn a_path_without_end_and_a_bad_address_are_refused() {
         let endless = vec![b'x'; 3 * 4096];
-        for path in [endless.as_ptr() as u64, 0, u64::MAX - 3] {
-            assert_eq!(Job::Inputs { path, how: 0 }.run(Access::ProcessVm, me()), Done::Inputs(None, None));
+        for (path, access) in [endless.as_ptr() as u64, 0, u64::MAX - 3]
+            .into_iter()
+            .flat_map(|path| WAYS.map(|access| (path, access)))
+        {
+            assert_eq!(path_at(path, access), None);
+        }
+    }
+
+    /// Jobs are run by other threads than the tracer's, which PTRACE_PEEKDATA for one would refuse.
+    #[test]
+    fn memory_is_reached_from_any_thread() {
+        for access in WAYS {
+            let word = Box::new(7_u64);
+            let at = std::ptr::from_ref(&*word) as u64;
+            let job = Job::Write { at, bytes: 8_u64.to_ne_bytes().to_vec() };
+            let done = std::thread::spawn(move || job.run(access, me())).join().unwrap();
+            assert!(matches!(done, Done::Reached(true)), "{access:?}: {done:?}");
+            assert_eq!(std::hint::black_box(*word), 8);
         }
     }
 
     #[test]
     fn only_the_expected_filesystem_type_is_replaced() {
-        let types = [0x0102_1997_i64, 0x9fa0];
-        let candidates = vec![(0x0102_1997, 0xEF53)];
-        for value in &types {
-            let job =
-                Job::PatchType { at: value as *const i64 as u64, width: 8, candidates: candidates.clone() };
-            assert_eq!(job.run(Access::ProcessVm, me()), Done::Reached(true));
+        for access in WAYS {
+            let types = [0x0102_1997_i64, 0x9fa0];
+            let candidates = vec![(0x0102_1997, 0xEF53)];
+            for value in &types {
+                let at = std::ptr::from_ref(value) as u64;
+                let job = Job::PatchType { at, width: 8, candidates: candidates.clone() };
+                assert!(matches!(job.run(access, me()), Done::Reached(true)));
+            }
+            assert_eq!(std::hint::black_box(types), [0xEF53, 0x9fa0]);
         }
-        assert_eq!(std::hint::black_box(types), [0xEF53, 0x9fa0]);
     }
 }

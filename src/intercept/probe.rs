@@ -11,10 +11,12 @@ use crate::rules::observed::{InterceptorState, Traced};
 use crate::sys::signal::Dispositions;
 use crate::sys::spawn::{self, Spawn};
 use crate::sys::wait::{self, Event};
-use crate::sys::{memory, process, ptrace};
+use crate::sys::{process, ptrace};
 
 /// Inode number of a procfs root (PROC_ROOT_INO in linux/proc_fs.h).
 pub const PROCFS_ROOT: u64 = 1;
+
+const UNREACHABLE: &str = "neither process_vm_readv nor /proc/PID/mem reach a traced process's memory";
 
 /// What was found.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +42,7 @@ impl Probe {
         let stop_order = if self.entry_stop_follows_seccomp { "entry-exit" } else { "exit" };
         let memory_access = match self.memory {
             Access::ProcessVm => "process_vm",
-            Access::PeekPoke => "peek_poke",
+            Access::ProcMem => "proc_mem",
         };
         InterceptorState {
             backend: backend.to_owned(),
@@ -126,7 +128,7 @@ impl Child {
                     let entry = entry.unwrap_or_default();
                     return Ok(Probe {
                         entry_stop_follows_seccomp: entry,
-                        memory: memory.unwrap_or(Access::PeekPoke),
+                        memory: memory.ok_or_else(|| unsupported(UNREACHABLE.to_owned()))?,
                         // In gVisor it depends on the way in; there are no other ways there.
                         syscall_marks: syscall_marks && !entry,
                         forgets_signals: !matches!(event, Event::Signal(_)),
@@ -137,7 +139,7 @@ impl Child {
                     return Err(unsupported(format!("{what} ({event:?})")));
                 }
                 (Event::Seccomp, None) => {
-                    memory = Some(self.memory());
+                    memory = self.memory();
                     syscall_marks = ptrace::registers(tid).is_ok_and(|regs| regs.rcx == regs.rip);
                     stops_after = Some(());
                     let child = nix::unistd::Pid::from_raw(tid);
@@ -158,11 +160,14 @@ impl Child {
         }
     }
 
-    /// Reads the top of the child's stack.
-    fn memory(&self) -> Access {
-        let mut word = [0; 8];
-        let read = ptrace::registers(self.0).and_then(|regs| memory::read(self.0, regs.rsp, &mut word));
-        if matches!(read, Ok(8)) { Access::ProcessVm } else { Access::PeekPoke }
+    /// The first way by which the top of the child's stack can be read and written.
+    fn memory(&self) -> Option<Access> {
+        let top = ptrace::registers(self.0).ok()?.rsp;
+        [Access::ProcessVm, Access::ProcMem].into_iter().find(|access| {
+            let mut word = [0; 8];
+            matches!(access.read(self.0, top, &mut word), Ok(8))
+                && matches!(access.write(self.0, top, &word), Ok(8))
+        })
     }
 
     /// Kills and reaps the child.

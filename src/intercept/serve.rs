@@ -6,18 +6,19 @@ use super::Backend;
 use super::call::{self, Call, Decoded};
 use super::faults;
 use super::files::Scope;
+use super::fill::Fake;
 use super::memory::{How, Job};
 use super::metadata::{self, Metadata};
 use super::open::{self, Answer, Writer};
 use super::path::{self, Base, Bounds};
 use super::probe;
-use super::steps::{Fill, Parked, Step};
+use super::steps::{Fill, Opened, Parked, Step};
 use super::syscalls::{Kind, Layout};
 use super::tracer::Tracer;
 use crate::rules::matcher::RuleIndex;
 use crate::rules::model::{Access, Action};
 use crate::rules::observed::{Hit, Scalar};
-use crate::sys::ptrace::{Registers, Tid};
+use crate::sys::ptrace::{self, Registers, Tid};
 
 /// Longest name that memfd_create(2) takes.
 const MEMFD_NAME_MAX: usize = 249;
@@ -31,6 +32,12 @@ impl Tracer {
         let call = match call::decode(&regs, self.probe.syscall_marks) {
             Decoded::Ours(call) => call,
             // A filter of the program's own asks for a tracer, and it has none: the kernel's answer to that.
+            // A sibling's exec has taken the number over since this stop was told. It stands there now, to be told next.
+            Decoded::Theirs | Decoded::Odd
+                if self.backend == Backend::SeccompTrace && ptrace::stands_at_exec(tid) =>
+            {
+                return;
+            }
             Decoded::Theirs if self.backend == Backend::SeccompTrace => {
                 return self.resume_with(tid, &call::skipped(&regs, -i64::from(libc::ENOSYS)));
             }
@@ -231,7 +238,7 @@ impl Tracer {
                 return self.resume_with(tid, &skip(-i64::from(libc::ENOTDIR)));
             }
             Kind::Stat(layout) => {
-                let (device, seconds) = (self.memfd_device, self.started);
+                let (device, seconds) = (self.memfds.device, self.memfds.made);
                 let facts =
                     Metadata { device, inode: metadata::inode(path), mode: open::mode(access), seconds };
                 let job = Job::Write { at: call.arg(spec.out), bytes: metadata::encode(&facts, layout) };
@@ -270,9 +277,16 @@ impl Tracer {
             // O_LARGEFILE is what the kernel adds to every 64-bit open.
             some => (some | O_LARGEFILE) as u64,
         };
-        let fill = Fill { content, mode: open::mode(access), status_flags, writer };
         // The caller's own path serves as the name, so nothing has to be written into its memory.
-        let name = call.arg(spec.path) + text.len().saturating_sub(MEMFD_NAME_MAX) as u64;
+        let cut = text.len().saturating_sub(MEMFD_NAME_MAX);
+        let fake = Fake {
+            name: text.as_bytes()[cut..].to_vec(),
+            content,
+            mode: open::mode(access),
+            sealed: writer.is_none(),
+        };
+        let fill = Fill { fake, then: Opened { status_flags, writer } };
+        let name = call.arg(spec.path) + cut as u64;
         let cloexec = if flags & libc::O_CLOEXEC == 0 { 0 } else { libc::MFD_CLOEXEC };
         let args = [name, u64::from(cloexec | libc::MFD_ALLOW_SEALING), 0, 0, 0, 0];
         let create = call::replaced(&regs, call.abi, call.abi.injected().memfd_create, args);

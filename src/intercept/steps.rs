@@ -2,22 +2,17 @@
 //!
 //! | call | stops after the first |
 //! |---|---|
-//! | fake opened | exit of `memfd_create`; with O_APPEND or O_NONBLOCK, exit of `fcntl` |
+//! | fake opened | exit of `memfd_create`; with O_APPEND or O_NONBLOCK, exit of `fcntl`; if it failed, exit of `close` |
 //! | redirect | exit of `mmap`, the call again, its exit, exit of `munmap` |
 //! | statfs under a filesystem rule, stat of a procfs root | exit |
 
-use std::fs::File;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-
 use super::Backend;
 use super::call::{self, Call};
+use super::fill::Fake;
 use super::memory::{Done, Job};
-use super::path;
 use super::tracer::Tracer;
 use crate::rules::observed::Scalar;
 use crate::sys::ptrace::{self, Registers, Tid};
-use crate::sys::{process, shared};
 
 /// A thread between two stops of one call.
 pub(super) struct Pending {
@@ -27,6 +22,8 @@ pub(super) struct Pending {
     pub entries: u8,
     /// What the next exit is of.
     pub step: Step,
+    /// The signal mask to restore, while signals are held off an injected call.
+    pub held: Option<u64>,
 }
 
 /// The exit that is waited for.
@@ -35,6 +32,8 @@ pub(super) enum Step {
     Fill(Fill),
     /// fcntl(F_SETFL) on the new memfd.
     Flags { fd: i64 },
+    /// close of the new memfd, since the open fails.
+    Close { errno: i32 },
     /// mmap of the scratch page.
     Map,
     /// The call with its new path.
@@ -50,16 +49,31 @@ impl Step {
     fn result(&self) -> i64 {
         match self {
             Self::Flags { fd } => *fd,
+            Self::Close { errno } => -i64::from(*errno),
             Self::Unmap { result } => *result,
             _ => -i64::from(libc::EFAULT),
         }
+    }
+
+    /// The call that runs is one of ours, made after the program's own.
+    pub(super) fn injected(&self) -> bool {
+        matches!(self, Self::Flags { .. } | Self::Close { .. } | Self::Unmap { .. })
+    }
+
+    /// Whether signals wait for its call. A scratch page can as well be unmapped another time.
+    fn holds_signals(&self) -> bool {
+        self.injected() && !matches!(self, Self::Unmap { .. })
     }
 }
 
 /// How the new memfd is made into the fake.
 pub(super) struct Fill {
-    pub content: Vec<u8>,
-    pub mode: u32,
+    pub fake: Fake,
+    pub then: Opened,
+}
+
+/// What follows once it is.
+pub(super) struct Opened {
     pub status_flags: u64,
     /// Path and base value of the rule, if what is written is to be taken.
     pub writer: Option<(String, String)>,
@@ -79,6 +93,8 @@ pub(super) enum Parked {
     ProcfsRoot { regs: Registers, patch: Job },
     /// An answer was written; `regs` return it, or EFAULT.
     Answered { regs: Registers },
+    /// The memfd at `fd` was filled, or not.
+    Filled { saved: Registers, fd: i64, then: Opened },
     /// The new path was written to the scratch page.
     PathWritten { saved: Registers, call: Call, scratch: u64 },
     /// A call is to be made at the instruction that was looked for.
@@ -94,7 +110,7 @@ impl Tracer {
     pub(super) fn await_exit(&mut self, tid: Tid, regs: &Registers, saved: Registers, step: Step) {
         self.observed.bump(Scalar::ExitStops);
         let entries = self.entries_after_call();
-        self.pending.insert(tid, Pending { saved, entries, step });
+        self.pending.insert(tid, Pending { saved, entries, step, held: None });
         self.resume_with(tid, regs);
     }
 
@@ -105,27 +121,45 @@ impl Tracer {
 
     fn injected(&mut self, tid: Tid, saved: Registers, site: u64, injection: &Injection, step: Step) {
         let regs = call::again(&saved, call::abi(&saved), site, injection.number, injection.args);
-        self.pending.insert(tid, Pending { saved, entries: 1, step });
+        let held = if step.holds_signals() { ptrace::hold_signals(tid).ok() } else { None };
+        self.pending.insert(tid, Pending { saved, entries: 1, step, held });
         self.resume_with(tid, &regs);
     }
 
     /// No instruction to make a call with: the step ends as well as it can.
     fn not_injected(&mut self, tid: Tid, saved: Registers, step: Step) {
-        tracing::warn!(tid, "no system call instruction found in a tracee");
+        self.complain("a tracee has no system call instruction", &tid);
         self.resume_with(tid, &call::finished(&saved, step.result()));
     }
 
     /// A signal is about to be delivered. It must not find a thread on its way into an injected call: a handler would
-    /// run in the midst of it. The call is given up: a scratch page is unmapped another time, flags are lost.
-    pub(super) fn give_up_injection(&mut self, tid: Tid) {
-        let on_its_way = |pending: &Pending| {
-            pending.entries > 0 && matches!(pending.step, Step::Flags { .. } | Step::Unmap { .. })
-        };
-        if self.pending.get(&tid).is_some_and(on_its_way)
-            && let Some(Pending { saved, step, .. }) = self.pending.remove(&tid)
+    /// run in the midst of it. The call is given up: a scratch page is unmapped another time. (From the other calls
+    /// signals are held off, but for SIGSTOP, which no handler gets, and a SIGSYS that somebody sends.)
+    pub(super) fn give_up_injection(&mut self, tid: Tid, signal: i32) {
+        let on_its_way = |pending: &Pending| pending.entries > 0 && pending.step.injected();
+        if signal != libc::SIGSTOP
+            && self.pending.get(&tid).is_some_and(on_its_way)
+            && let Some(Pending { saved, step, held, .. }) = self.pending.remove(&tid)
         {
+            self.let_signals_in(tid, held);
             self.tolerate(ptrace::set_registers(tid, &call::finished(&saved, step.result())));
         }
+    }
+
+    /// Ends what [`ptrace::hold_signals`] began.
+    pub(super) fn let_signals_in(&mut self, tid: Tid, held: Option<u64>) {
+        if let Some(mask) = held {
+            self.tolerate(ptrace::set_signal_mask(tid, mask));
+        }
+    }
+
+    /// An injected call was stopped before it ran: a filter of the program's own asks for a tracer, and it has none.
+    pub(super) fn injected_refused(&mut self, tid: Tid, regs: &Registers) {
+        if let Some(pending) = self.pending.get_mut(&tid) {
+            // What is skipped has no entry of its own.
+            pending.entries = 0;
+        }
+        self.resume_with(tid, &call::skipped(regs, -i64::from(libc::ENOSYS)));
     }
 
     fn entries_after_call(&self) -> u8 {
@@ -134,11 +168,18 @@ impl Tracer {
 
     /// The exit that was waited for.
     pub(super) fn exit_stop(&mut self, tid: Tid, pending: Pending, regs: &Registers) {
-        let Pending { saved, step, .. } = pending;
+        let Pending { saved, step, held, .. } = pending;
+        // No call moves the stack; an exec does.
+        if regs.rsp != saved.rsp && ptrace::stands_at_exec(tid) {
+            return;
+        }
+        self.let_signals_in(tid, held);
         let result = call::result(regs);
         match step {
             Step::Fill(fill) => self.fill(tid, saved, fill, result),
-            Step::Flags { fd } => self.resume_with(tid, &call::finished(&saved, fd)),
+            Step::Flags { .. } | Step::Close { .. } => {
+                self.resume_with(tid, &call::finished(&saved, step.result()));
+            }
             Step::Map => self.mapped(tid, &saved, result),
             Step::Rewritten => self.redirect_done(tid, saved, result),
             Step::Unmap { result } => {
@@ -163,8 +204,21 @@ impl Tracer {
             (Parked::Answered { regs }, _) => {
                 self.resume_with(tid, &call::skipped(&regs, -i64::from(libc::EFAULT)));
             }
+            (Parked::Filled { saved, fd, then }, Done::Filled(Ok(memfd))) => {
+                if let Some((path, base)) = then.writer {
+                    self.files.add_writer(&path, &base, tid, memfd);
+                }
+                self.opened(tid, saved, fd, then.status_flags);
+            }
+            (Parked::Filled { saved, fd, .. }, Done::Filled(Err(error))) => {
+                self.complain("a fake file could not be filled", &error);
+                self.not_opened(tid, saved, fd, &error);
+            }
+            (Parked::Filled { saved, fd, .. }, _) => {
+                self.not_opened(tid, saved, fd, &std::io::ErrorKind::Other.into());
+            }
             (Parked::PathWritten { saved, call, scratch }, done) => {
-                self.path_written(tid, saved, call, scratch, done == Done::Reached(true));
+                self.path_written(tid, saved, call, scratch, matches!(done, Done::Reached(true)));
             }
             (Parked::Stripped { .. }, Done::Reached(true)) => self.resume(tid, 0),
             // Libraries fall back to clone(2), whose flags lie in a register.
@@ -179,55 +233,33 @@ impl Tracer {
         }
     }
 
-    fn fill(&mut self, tid: Tid, saved: Registers, fill: Fill, fd: i64) {
+    fn fill(&mut self, tid: Tid, saved: Registers, Fill { fake, then }: Fill, fd: i64) {
         if fd < 0 {
             return self.resume_with(tid, &call::finished(&saved, fd));
         }
-        match self.fill_memfd(tid, fd, &fill) {
-            Ok(memfd) => {
-                if let Some((path, base)) = fill.writer {
-                    self.files.add_writer(&path, &base, tid, memfd);
-                }
-            }
-            Err(error) => tracing::warn!(%error, "a fake file could not be filled"),
-        }
-        let set =
-            fill.status_flags == 0 || process::set_status_flags(tid, fd as i32, fill.status_flags).is_ok();
-        if set {
-            return self.resume_with(tid, &call::finished(&saved, fd));
-        }
-        // A kernel without pidfd_getfd, such as gVisor's: the tracee sets them itself.
-        let abi = call::abi(&saved);
-        let args = [fd as u64, libc::F_SETFL as u64, fill.status_flags, 0, 0, 0];
-        let injection = Injection { number: abi.injected().fcntl, args };
-        self.inject(tid, saved, injection, Step::Flags { fd });
+        let job = Job::Fill { fd: fd as i32, fake, memfds: self.memfds.clone() };
+        self.perform(tid, job, Parked::Filled { saved, fd, then });
     }
 
-    /// Opens the tracee's new descriptor and writes the fake into it.
-    ///
-    /// Another thread of the tracee may have put something else in its place, whose open could block or act; so it is
-    /// taken by O_PATH, which does neither, and opened only when its name, mount and device are those of memfds. (The
-    /// device last: asking an object of a FUSE filesystem for it could wait for a tracee, and its name can be made up.)
-    fn fill_memfd(&self, tid: Tid, fd: i64, fill: &Fill) -> std::io::Result<File> {
-        let handle = File::options()
-            .read(true)
-            .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
-            .open(format!("/proc/{tid}/fd/{fd}"))?;
-        let ours = format!("/proc/self/fd/{}", handle.as_raw_fd());
-        let named = std::fs::read_link(&ours)?.to_string_lossy().starts_with("/memfd:");
-        let mounted = named && path::mount_of(&handle) == self.memfd_mount;
-        if !mounted || handle.metadata()?.dev() != self.memfd_device {
-            return Err(std::io::Error::other("the descriptor is not the memfd that was made"));
+    /// The fake is open as `fd`. Its status flags the tracee sets itself: by now another thread of it may have put
+    /// something else in its place, and to hold that for a moment is to close it, which can take for ever.
+    fn opened(&mut self, tid: Tid, saved: Registers, fd: i64, status_flags: u64) {
+        if status_flags == 0 {
+            return self.resume_with(tid, &call::finished(&saved, fd));
         }
-        // Not to wait for a thread of the tracee that holds a lease (fcntl(2), F_SETLEASE) on it: that takes 45 s.
-        let memfd = File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(ours)?;
-        // pwrite: in gVisor the offset is shared with the tracee's descriptor.
-        memfd.write_all_at(&fill.content, 0)?;
-        memfd.set_permissions(std::fs::Permissions::from_mode(fill.mode))?;
-        if fill.writer.is_none() {
-            let all = libc::F_SEAL_WRITE | libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL;
-            shared::seal(&memfd, all)?;
-        }
-        Ok(memfd)
+        let number = call::abi(&saved).injected().fcntl;
+        let args = [fd as u64, libc::F_SETFL as u64, status_flags, 0, 0, 0];
+        self.inject(tid, saved, Injection { number, args }, Step::Flags { fd });
+    }
+
+    /// The fake could not be made: an open that fails leaves no descriptor.
+    fn not_opened(&mut self, tid: Tid, saved: Registers, fd: i64, error: &std::io::Error) {
+        let errno = match error.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE) => libc::ENFILE,
+            _ => libc::EIO,
+        };
+        let number = call::abi(&saved).injected().close;
+        let injection = Injection { number, args: [fd as u64, 0, 0, 0, 0, 0] };
+        self.inject(tid, saved, injection, Step::Close { errno });
     }
 }

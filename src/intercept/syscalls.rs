@@ -178,6 +178,7 @@ pub struct Injected {
     pub fcntl: u64,
     pub mmap: u64,
     pub munmap: u64,
+    pub close: u64,
 }
 
 impl Abi {
@@ -200,9 +201,9 @@ impl Abi {
     /// Numbers of the injected calls.
     pub fn injected(self) -> Injected {
         match self {
-            Self::X64 => Injected { memfd_create: 319, fcntl: 72, mmap: 9, munmap: 11 },
+            Self::X64 => Injected { memfd_create: 319, fcntl: 72, mmap: 9, munmap: 11, close: 3 },
             // mmap2: the offset (0 here) counts pages.
-            Self::I386 => Injected { memfd_create: 356, fcntl: 221, mmap: 192, munmap: 91 },
+            Self::I386 => Injected { memfd_create: 356, fcntl: 221, mmap: 192, munmap: 91, close: 6 },
         }
     }
 }

@@ -4,12 +4,12 @@
 //! other threads and this one also listens for their results.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
+use std::fmt::Display;
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -19,17 +19,18 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use super::Backend;
 use super::active::Active;
 use super::files::Store;
+use super::fill::Memfds;
 use super::filter;
 use super::launch::{Exited, Request};
 use super::memory::{Done, Job};
 use super::offload::Offload;
 use super::path;
 use super::probe::{self, Probe};
+use super::seldom::Seldom;
 use super::steps::{Parked, Pending};
 use crate::rules::observed::{Observed, Scalar};
 use crate::sys::ptrace::{self, Registers, Tid};
 use crate::sys::seccomp::Instruction;
-use crate::sys::shared::sealed_memfd;
 use crate::sys::signal::Dispositions;
 use crate::sys::wait::{self, Event};
 
@@ -62,9 +63,8 @@ pub struct Tracer {
     pub(super) offload: Offload,
     pub(super) faults_may_wait: bool,
     pub(super) own_mount_namespace: Option<String>,
-    pub(super) memfd_device: u64,
-    pub(super) memfd_mount: Option<u64>,
-    pub(super) started: i64,
+    pub(super) memfds: Arc<Memfds>,
+    complaints: HashMap<&'static str, Seldom>,
 }
 
 impl Tracer {
@@ -77,8 +77,6 @@ impl Tracer {
         requests: Receiver<Request>,
         signals: Dispositions,
     ) -> std::io::Result<Self> {
-        let memfd = File::from(sealed_memfd("sandbar-probe", 0)?);
-        let sample = memfd.metadata()?;
         // With everything traced a filter would only add stops.
         let filter = if backend == Backend::SeccompTrace {
             filter::program(probe::offered, descriptors)
@@ -107,9 +105,8 @@ impl Tracer {
             offload: Offload::new(probe.memory)?,
             faults_may_wait: false,
             own_mount_namespace: path::namespace(std::process::id() as Tid, "mnt"),
-            memfd_device: sample.dev(),
-            memfd_mount: path::mount_of(&memfd),
-            started: sample.mtime(),
+            memfds: Arc::new(Memfds::probe()?),
+            complaints: HashMap::new(),
         })
     }
 
@@ -183,11 +180,11 @@ impl Tracer {
 
     /// Serves every thread that waits, once; whether there was one. The kernel names whichever it finds first in its list, so
     /// a few busy threads would otherwise be served before all others, for as long as they please. None runs on before all
-    /// are known: each can wait but once until then.
+    /// are known: each can wait but once until then, see [`note`].
     fn serve_all_that_wait(&mut self) -> bool {
         let mut waiting = std::mem::take(&mut self.waiting);
         while let Ok(Some(one)) = wait::wait_any(false) {
-            waiting.push(one);
+            note(&mut waiting, one);
         }
         let any = !waiting.is_empty();
         waiting.drain(..).for_each(|(tid, event)| self.guarded(tid, event));
@@ -203,9 +200,7 @@ impl Tracer {
     }
 
     fn offloaded(&mut self, tid: Tid, token: u64, done: Done) {
-        let Some((_, parked)) = self.parked.remove(&tid).filter(|(wanted, _)| *wanted == token) else {
-            return;
-        };
+        let Some(parked) = claim(&mut self.parked, tid, token) else { return };
         if catch_unwind(AssertUnwindSafe(|| self.proceed(tid, parked, done))).is_err() {
             self.rescue(tid);
         }
@@ -213,7 +208,9 @@ impl Tracer {
 
     fn rescue(&mut self, tid: Tid) {
         self.observed.bump(Scalar::Panics);
-        self.pending.remove(&tid);
+        if let Some(pending) = self.pending.remove(&tid) {
+            self.let_signals_in(tid, pending.held);
+        }
         self.parked.remove(&tid);
         self.resume(tid, 0);
     }
@@ -233,7 +230,7 @@ impl Tracer {
                 self.tolerate(ptrace::listen(tid));
             }
             Event::Signal(signal) => {
-                self.give_up_injection(tid);
+                self.give_up_injection(tid, signal);
                 self.resume(tid, signal);
             }
             Event::Exec => self.executed(tid),
@@ -294,8 +291,12 @@ impl Tracer {
 
     /// A seccomp stop, or the entry of a call where everything is traced.
     fn call_stop(&mut self, tid: Tid) {
-        self.pending.remove(&tid);
+        let ours = self.pending.get(&tid).is_some_and(|pending| pending.step.injected());
+        if !ours {
+            self.pending.remove(&tid);
+        }
         match ptrace::registers(tid) {
+            Ok(regs) if ours => self.injected_refused(tid, &regs),
             Ok(regs) => self.serve(tid, regs),
             Err(error) => self.tolerate(Err(error)),
         }
@@ -348,7 +349,14 @@ impl Tracer {
         if let Err(error) = result
             && error.raw_os_error() != Some(libc::ESRCH)
         {
-            tracing::warn!(%error, "a ptrace request failed");
+            self.complain("a ptrace request failed", &error);
+        }
+    }
+
+    /// Warns of what a tracee may cause as often as it likes: seldom.
+    pub(super) fn complain(&mut self, what: &'static str, why: &dyn Display) {
+        if let Some(left_out) = self.complaints.entry(what).or_default().due(Instant::now()) {
+            tracing::warn!(%why, left_out, "{what}");
         }
     }
 
@@ -364,9 +372,53 @@ impl Tracer {
                 self.parked.insert(tid, (self.tokens, parked));
             }
             Err(error) => {
-                tracing::error!(%error, "no thread for a memory access");
+                self.complain("no thread for a memory access", &error);
                 self.proceed(tid, parked, Done::Reached(false));
             }
         }
+    }
+}
+
+/// Adds a stop or an end to those that wait. A thread that waits can yet be killed, and a sibling's exec can take its number
+/// over: then nobody stands at the earlier stop any more. An end stays, whoever has the number now.
+fn note(waiting: &mut Vec<(Tid, Event)>, (tid, event): (Tid, Event)) {
+    if event == Event::Exec || event.ends() {
+        waiting.retain(|(earlier, what)| *earlier != tid || what.ends());
+    }
+    waiting.push((tid, event));
+}
+
+/// What a job's result is for. Nothing, if its thread is gone; whoever has its number now may wait for a job of its own.
+fn claim(parked: &mut HashMap<Tid, (u64, Parked)>, tid: Tid, token: u64) -> Option<Parked> {
+    let meant = parked.get(&tid).is_some_and(|(wanted, _)| *wanted == token);
+    if meant { parked.remove(&tid).map(|(_, parked)| parked) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_that_nobody_stands_at_any_more_is_not_served() {
+        let noted = |events: &[(Tid, Event)]| {
+            let mut waiting = Vec::new();
+            events.iter().for_each(|one| note(&mut waiting, *one));
+            waiting
+        };
+        let others = [(7, Event::Seccomp), (9, Event::Exited(0))];
+        let exec = noted(&[others[0], (8, Event::Syscall), others[1], (8, Event::Exec)]);
+        assert_eq!(exec, [others[0], others[1], (8, Event::Exec)]);
+        let killed = noted(&[(8, Event::Seccomp), others[0], (8, Event::Killed(9))]);
+        assert_eq!(killed, [others[0], (8, Event::Killed(9))]);
+        let number_anew = [(8, Event::Exited(0)), (8, Event::Attached), (8, Event::Killed(9))];
+        assert_eq!(noted(&number_anew), [number_anew[0], number_anew[2]]);
+    }
+
+    #[test]
+    fn a_late_result_does_not_take_what_the_next_holder_of_the_number_waits_for() {
+        let mut parked = HashMap::from([(8, (2, Parked::Run))]);
+        assert!(claim(&mut parked, 8, 1).is_none());
+        assert!(claim(&mut parked, 8, 2).is_some());
+        assert!(claim(&mut parked, 8, 2).is_none());
     }
 }

@@ -240,7 +240,7 @@ pub struct InterceptorState {
     pub traced: Traced,
     /// `exit` (Linux ≥ 4.8) or `entry-exit` (gVisor): what follows a seccomp stop.
     pub stop_order: String,
-    /// `process_vm`, `proc_mem` or `peek_poke`.
+    /// `process_vm` or `proc_mem`.
     pub memory_access: String,
     /// Names of the trapped syscalls; the order is that of the counters.
     pub trapped: Vec<String>,

@@ -1,6 +1,8 @@
-//! Another process's memory: process_vm_readv(2) and process_vm_writev(2).
+//! Another process's memory: process_vm_readv(2) and process_vm_writev(2), or /proc/TID/mem.
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 
 use super::ptrace::Tid;
 
@@ -20,4 +22,14 @@ pub fn write(tid: Tid, addr: u64, bytes: &[u8]) -> io::Result<usize> {
     // SAFETY: the kernel only reads from `local`, which describes `bytes`; `remote` is checked by the kernel.
     let written = unsafe { libc::process_vm_writev(tid, &raw const local, 1, &raw const remote, 1, 0) };
     usize::try_from(written).map_err(|_| io::Error::last_os_error())
+}
+
+/// As [`read`], through the thread's memory file.
+pub fn read_file(tid: Tid, addr: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    File::open(format!("/proc/{tid}/mem"))?.read_at(buffer, addr)
+}
+
+/// As [`write`], through the thread's memory file.
+pub fn write_file(tid: Tid, addr: u64, bytes: &[u8]) -> io::Result<usize> {
+    File::options().write(true).open(format!("/proc/{tid}/mem"))?.write_at(bytes, addr)
 }

@@ -50,28 +50,6 @@ pub fn has_path_call(number: u32) -> bool {
     !(refused && io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS))
 }
 
-/// Sets status flags (`F_SETFL`) of another thread's descriptor, through a copy of it that shares them.
-pub fn set_status_flags(tid: Tid, fd: RawFd, flags: u64) -> io::Result<()> {
-    // PIDFD_THREAD, which older kernels refuse: they know descriptors of whole processes only.
-    let opened = [libc::O_EXCL, 0].into_iter().find_map(|flags| {
-        // SAFETY: pidfd_open takes integers and returns a new descriptor.
-        let raw = unsafe { libc::syscall(libc::SYS_pidfd_open, tid, flags) } as RawFd;
-        // SAFETY: a descriptor that the kernel just gave us belongs to nobody else.
-        (raw >= 0).then(|| unsafe { OwnedFd::from_raw_fd(raw) })
-    });
-    let Some(process) = opened else { return Err(io::Error::last_os_error()) };
-    // SAFETY: takes integers and returns a new descriptor.
-    let raw = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0) } as RawFd;
-    if raw < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: as above.
-    let copy = unsafe { OwnedFd::from_raw_fd(raw) };
-    // SAFETY: F_SETFL takes an integer.
-    let done = unsafe { libc::fcntl(copy.as_raw_fd(), libc::F_SETFL, flags) };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
 /// Takes over the descriptors from 3 up that this process was started with and that its children would inherit.
 /// To be called once, before anything else has opened a descriptor without close-on-exec.
 pub fn take_inherited() -> io::Result<Vec<(OwnedFd, RawFd)>> {

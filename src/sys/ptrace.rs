@@ -47,6 +47,20 @@ pub fn recheck_signals(tid: Tid) -> io::Result<()> {
     request(libc::PTRACE_SETSIGMASK, tid, size, (&raw const mask) as usize).map(drop)
 }
 
+/// Blocks a stopped thread's signals, so that none comes before the call that it is about to make, and returns the mask to
+/// restore. SIGSYS stays: a filter that raises it for the call would kill the program if it were blocked.
+pub fn hold_signals(tid: Tid) -> io::Result<u64> {
+    let (mut mask, held) = (0_u64, !(1_u64 << (libc::SIGSYS - 1)));
+    request(libc::PTRACE_GETSIGMASK, tid, size_of::<u64>(), (&raw mut mask) as usize)?;
+    set_signal_mask(tid, mask | held)?;
+    Ok(mask)
+}
+
+/// Sets the signals that a stopped thread blocks.
+pub fn set_signal_mask(tid: Tid, mask: u64) -> io::Result<()> {
+    request(libc::PTRACE_SETSIGMASK, tid, size_of::<u64>(), (&raw const mask) as usize).map(drop)
+}
+
 /// Lets a group-stopped thread stay stopped, yet report SIGCONT.
 pub fn listen(tid: Tid) -> io::Result<()> {
     request(libc::PTRACE_LISTEN, tid, 0, 0).map(drop)
@@ -65,27 +79,17 @@ pub fn set_registers(tid: Tid, regs: &Registers) -> io::Result<()> {
     request(libc::PTRACE_SETREGS, tid, 0, std::ptr::from_ref(regs) as usize).map(drop)
 }
 
+/// Whether a thread stands at the end of an exec.
+pub fn stands_at_exec(tid: Tid) -> bool {
+    // SAFETY: siginfo_t is plain integers, for which all-zero is valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let told = request(libc::PTRACE_GETSIGINFO, tid, 0, (&raw mut info) as usize);
+    told.is_ok() && info.si_code == libc::SIGTRAP | libc::PTRACE_EVENT_EXEC << 8
+}
+
 /// What an event stop says besides its kind: for exec, the number that the calling thread had.
 pub fn event_message(tid: Tid) -> io::Result<u64> {
     let mut message: libc::c_ulong = 0;
     request(libc::PTRACE_GETEVENTMSG, tid, 0, (&raw mut message) as usize)?;
     Ok(message)
-}
-
-/// Reads one word of the tracee's memory.
-pub fn peek(tid: Tid, addr: u64) -> io::Result<u64> {
-    // The libc wrapper returns the word itself, so only errno tells an error.
-    // SAFETY: __errno_location is this thread's errno.
-    unsafe { *libc::__errno_location() = 0 };
-    // SAFETY: PTRACE_PEEKDATA takes integers and writes nothing of ours.
-    let word = unsafe { libc::ptrace(libc::PTRACE_PEEKDATA, tid, addr, 0) };
-    match io::Error::last_os_error() {
-        error if word == -1 && error.raw_os_error() != Some(0) => Err(error),
-        _ => Ok(word as u64),
-    }
-}
-
-/// Writes one word of the tracee's memory.
-pub fn poke(tid: Tid, addr: u64, word: u64) -> io::Result<()> {
-    request(libc::PTRACE_POKEDATA, tid, addr as usize, word as usize).map(drop)
 }

@@ -79,10 +79,12 @@ impl Forked {
 }
 
 /// Makes a child of this process end at once, so that a blocked wait4 of any thread returns: a wake-up that cannot be
-/// lost, since the zombie stays until it is reaped.
+/// lost, since the zombie stays until it is reaped. It shares our descriptors: to end it would close its copies otherwise,
+/// and one close can wait for ever (FUSE_FLUSH).
 pub fn ring() -> io::Result<()> {
-    // SAFETY: the child does nothing but _exit.
-    match unsafe { libc::fork() } {
+    let flags = libc::CLONE_FILES | libc::SIGCHLD;
+    // SAFETY: as fork(2), without a stack of its own; the child does nothing but _exit.
+    match unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, 0_usize, 0_usize, 0_usize) } {
         -1 => Err(io::Error::last_os_error()),
         // SAFETY: _exit is async-signal-safe and never returns.
         0 => unsafe { libc::_exit(0) },
@@ -175,13 +177,14 @@ impl Plan<'_> {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
             }
             if let Some(filter) = self.spawn.filter {
-                let needs_promise =
-                    seccomp::load(filter).is_err_and(|e| e.raw_os_error() == Some(libc::EACCES));
-                if needs_promise {
+                let mut loaded = seccomp::load(filter);
+                if loaded.as_ref().is_err_and(|e| e.raw_os_error() == Some(libc::EACCES)) {
                     libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-                    if let Err(error) = seccomp::load(filter) {
-                        return error.raw_os_error().unwrap_or(libc::EIO);
-                    }
+                    loaded = seccomp::load(filter);
+                }
+                // Without it nothing of the new program would ever be seen.
+                if let Err(error) = loaded {
+                    return error.raw_os_error().unwrap_or(libc::EIO);
                 }
             }
             if self.spawn.probe {
@@ -198,5 +201,38 @@ impl Plan<'_> {
             libc::write(error, (&raw const errno).cast(), size_of::<i32>());
             libc::_exit(127)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn a_filter_that_is_not_loaded_is_told_and_nothing_runs_without() {
+        let signals = Dispositions::current();
+        let true_ = c"/bin/true".to_owned();
+        let spawn = Spawn {
+            program: true_.clone(),
+            argv: vec![true_],
+            env: Vec::new(),
+            cwd: None,
+            fds: Vec::new(),
+            new_session: false,
+            terminal: false,
+            // EINVAL: a program has an instruction at least.
+            filter: Some(&[]),
+            signals: &signals,
+            probe: false,
+        };
+        let child = fork(&spawn).unwrap();
+        let pid = nix::unistd::Pid::from_raw(child.pid);
+        let mut told = Vec::new();
+        File::from(child.release().unwrap()).read_to_end(&mut told).unwrap();
+        nix::sys::wait::waitpid(pid, None).unwrap();
+        assert_eq!(told, libc::EINVAL.to_ne_bytes());
     }
 }

@@ -32,6 +32,13 @@ pub enum Event {
     Other,
 }
 
+impl Event {
+    /// Whether the thread is no more.
+    pub fn ends(self) -> bool {
+        matches!(self, Self::Exited(_) | Self::Killed(_))
+    }
+}
+
 /// Decodes a wait status.
 pub fn decode(status: i32) -> Event {
     if libc::WIFEXITED(status) {

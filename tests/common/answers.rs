@@ -69,6 +69,10 @@ pub const CASES: &[Case] = &[
         ..case("fuse", &[])
     },
     Case {
+        linux_only: Some("the server is written for Linux's FUSE; gVisor's asks more of one"),
+        ..case("fuse", &["swapped", FAKE])
+    },
+    Case {
         stdout: Some(include_str!("../guests/calls32.expected")),
         linux_only: Some("gVisor runs no 32-bit programs"),
         ..case("calls32", &[FAKE, REDIRECT])

@@ -1,10 +1,13 @@
 /* A FUSE server that is traced, with traced clients which pass path strings that lie in pages of its file that nobody has read yet:
-   to serve such a fault the server makes trapped calls itself. Also the same with userfaultfd. Ends within 20 s, or hangs. */
+   to serve such a fault the server makes trapped calls itself. Also the same with userfaultfd. Ends within 20 s, or hangs.
+   `swapped FAKE`: a file of a server that never answers FLUSH, so that whoever closes it waits, is put in the place of a fake
+   that is being opened. `silent COMMAND...`: COMMAND (which says "served") inherits such a file. Others are served all the same. */
 #include "guest.h"
 #include <linux/fuse.h>
 #include <linux/userfaultfd.h>
 
 enum { PAGES = 96, CLIENTS = 12, PAGE = 4096 };
+static int answers = -1; /* to so many FLUSHes, then none; all: -1 */
 static char mountpoint[] = "/tmp/guest-fuse-XXXXXX";
 
 static void attributes(struct fuse_attr *attr, uint64_t node)
@@ -70,20 +73,30 @@ static void serve(int fd)
         }
         case FUSE_FORGET:
         case FUSE_BATCH_FORGET: break;
-        case FUSE_RELEASE:
-        case FUSE_FLUSH: answer(fd, in, 0, 0, 0); break;
+        case FUSE_FLUSH:
+            if (answers == 0)
+                break;
+            answers -= answers > 0;
+            /* fall through */
+        case FUSE_RELEASE: answer(fd, in, 0, 0, 0); break;
         default: answer(fd, in, -ENOSYS, 0, 0);
         }
     }
 }
 
-static void *client(void *first)
+static int file(void)
 {
     char path[64];
     snprintf(path, sizeof path, "%s/file", mountpoint);
     int fd = open(path, O_RDONLY);
     if (fd < 0)
-        return (void *)1;
+        die(path);
+    return fd;
+}
+
+static void *client(void *first)
+{
+    int fd = file();
     char *map = mmap(0, PAGES * PAGE, PROT_READ, MAP_SHARED, fd, 0);
     madvise(map, PAGES * PAGE, MADV_RANDOM);
     long bad = 0;
@@ -126,24 +139,117 @@ static void user_faults(void)
         CHECK(access(area + i * PAGE, R_OK) == 0, "page %d", i);
 }
 
-int main(void)
+/* Mounts and starts the server; its pid. */
+static pid_t mounted(void)
 {
-    alarm(20);
     if (!mkdtemp(mountpoint))
         die("mkdtemp");
-    user_faults();
     int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
     char options[128];
     snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", fd);
     if (fd < 0 || unshare(CLONE_NEWNS) || mount(0, "/", 0, MS_REC | MS_PRIVATE, 0) || mount("guest", mountpoint, "fuse", 0, options)) {
-        printf("FAIL no FUSE here: errno %d\n", errno);
+        int saved = errno;
         rmdir(mountpoint);
-        return 1;
+        errno = saved;
+        die("no FUSE here");
     }
     pid_t server = fork();
     if (server == 0)
         serve(fd);
     close(fd);
+    return server;
+}
+
+/* Without its server nobody waits any more. */
+static int without(pid_t server)
+{
+    umount2(mountpoint, MNT_DETACH);
+    kill(server, SIGKILL);
+    ended(server);
+    rmdir(mountpoint);
+    return verdict();
+}
+
+static const char *fake;
+static volatile int target;
+
+static void *swaps(void *fd)
+{
+    while (fcntl(target, F_GETFD) < 0)
+        ;
+    dup2((int)(long)fd, target);
+    return 0;
+}
+
+static void *opens(void *unused)
+{
+    open(fake, O_RDONLY | O_NONBLOCK);
+    return unused;
+}
+
+static int swapped(void)
+{
+    char text[64];
+    int begin[2];
+    if (pipe(begin))
+        die("pipe");
+    /* Has none of the files, whose last close would wait. */
+    pid_t bystander = fork();
+    if (bystander == 0) {
+        if (read(begin[0], text, 1) != 1 || touch_paths())
+            _exit(1);
+        _exit(slurp(AT_FDCWD, fake, text, sizeof text) != 5);
+    }
+    pid_t server = mounted();
+    int fd = file();
+    for (int round = 0; round < 4; round++) {
+        pthread_t thread;
+        target = dup(0);
+        close(target);
+        pthread_create(&thread, 0, swaps, (void *)(long)fd);
+        pthread_create(&thread, 0, opens, 0);
+        usleep(50000);
+    }
+    if (write(begin[1], "x", 1) != 1)
+        die("write");
+    int status = -1;
+    CHECK(wait_soon(bystander, &status, 0) == bystander && status == 0, "another process: %#x", (unsigned)status);
+    return without(server);
+}
+
+static int inherited(char **command)
+{
+    char text[64] = "";
+    int out[2];
+    pid_t server = mounted();
+    file();
+    if (pipe(out))
+        die("pipe");
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(out[1], 1);
+        execv(command[0], command);
+        _exit(127);
+    }
+    close(out[1]);
+    struct pollfd said = {.fd = out[0], .events = POLLIN};
+    CHECK(poll(&said, 1, 10000) == 1 && read(out[0], text, sizeof text - 1) == 7, "said nothing");
+    CHECK(!strcmp(text, "served\n"), "said '%s'", text);
+    int result = without(server);
+    ended(pid);
+    return result;
+}
+
+int main(int argc, char **argv)
+{
+    alarm(20);
+    if (argc == 3 && !strcmp(argv[1], "swapped"))
+        return answers = 0, fake = argv[2], swapped();
+    /* The process in front and the one that probes close it before the command is launched. */
+    if (argc > 2)
+        return answers = 2, inherited(argv + 2);
+    user_faults();
+    pid_t server = mounted();
     pthread_t threads[CLIENTS];
     for (long i = 0; i < CLIENTS; i++)
         pthread_create(&threads[i], 0, client, (void *)i);
@@ -154,9 +260,5 @@ int main(void)
     }
     /* Others are served meanwhile and afterwards. */
     CHECK(touch_paths() == 0, "plain calls");
-    umount2(mountpoint, MNT_DETACH);
-    kill(server, SIGTERM);
-    ended(server);
-    rmdir(mountpoint);
-    return verdict();
+    return without(server);
 }

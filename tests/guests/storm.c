@@ -36,6 +36,7 @@ static void rounds(int count)
     for (int i = 0; i < count && !failures; i++) {
         long fd = raw_openat(fake, i % 2 ? O_RDONLY : O_RDONLY | O_NONBLOCK | O_CLOEXEC);
         CHECK(fd >= 0 && read((int)fd, text, 64) == 5 && !memcmp(text, "fake\n", 5), "fake: %ld", fd);
+        CHECK(i % 2 || fcntl((int)fd, F_GETFL) & O_NONBLOCK, "O_NONBLOCK lost in round %d", i);
         close((int)fd);
         fd = raw_openat(redirect, O_RDONLY);
         CHECK(fd >= 0 && fstat((int)fd, &found) == 0 && found.st_ino == real.st_ino, "redirect: %ld", fd);
