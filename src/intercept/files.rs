@@ -5,8 +5,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::time::{Duration, Instant};
 
 use super::path;
+use crate::rules::bounds::MAX_VALUE_BYTES;
 use crate::rules::model::{Access, Action, Rule};
 use crate::sys::ptrace::Tid;
 
@@ -16,6 +18,11 @@ const MAX_WRITERS: usize = 16;
 const MAX_ALL_WRITERS: usize = 256;
 /// Scopes (network or IPC namespaces) with run-time writes that are remembered per fake.
 const MAX_SCOPES: usize = 1024;
+
+/// Memory beyond which a writable descriptor is let go: some kernels give the shortest file a huge page.
+const MAX_HELD_BYTES: u64 = (2 << 20) + MAX_VALUE_BYTES as u64;
+/// Time between two looks for those.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// Which callers share a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +63,7 @@ pub struct Store {
     written: HashMap<String, Fake>,
     /// Counts writers, so that the oldest is known.
     added: u64,
+    swept: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -133,8 +141,31 @@ impl Store {
         written.writers.push_back(Writer { number, memfd, seen });
     }
 
+    /// Lets go of descriptors with more behind them than any value has. That memory would be there for as long as we keep
+    /// them, also when the container is gone whose limit it counted against.
+    pub fn sweep(&mut self, now: Instant) {
+        if self.swept.is_some_and(|last| now.duration_since(last) < SWEEP) {
+            return;
+        }
+        self.swept = Some(now);
+        let let_go: Vec<Writer> = self.scopes().flat_map(Written::sweep).collect();
+        if !let_go.is_empty() {
+            // To free so much takes time. Where no thread can be had, it is freed here.
+            let _ = std::thread::Builder::new().spawn(move || drop(let_go));
+        }
+    }
+
     fn scopes(&mut self) -> impl Iterator<Item = &mut Written> {
         self.written.values_mut().flat_map(|fake| fake.scopes.values_mut())
+    }
+}
+
+impl Writer {
+    fn holds_too_much(&self) -> bool {
+        let held = |found: std::fs::Metadata| {
+            found.len() > MAX_VALUE_BYTES as u64 || found.blocks() * 512 > MAX_HELD_BYTES
+        };
+        self.memfd.metadata().is_ok_and(held)
     }
 }
 
@@ -143,6 +174,17 @@ impl Written {
     fn retire_oldest(&mut self) {
         self.take();
         self.writers.pop_front();
+    }
+
+    /// Takes out the writers that hold too much, once their value is known.
+    fn sweep(&mut self) -> Vec<Writer> {
+        if !self.writers.iter().any(Writer::holds_too_much) {
+            return Vec::new();
+        }
+        self.take();
+        let (too_much, kept): (Vec<_>, Vec<_>) = self.writers.drain(..).partition(Writer::holds_too_much);
+        self.writers = kept.into();
+        too_much
     }
 
     /// Takes the newest value that any writer has left since the last look.
@@ -169,7 +211,7 @@ impl Written {
 
 fn content(memfd: &File) -> Vec<u8> {
     let len = memfd.metadata().map_or(0, |found| found.len());
-    let len = usize::try_from(len).unwrap_or(usize::MAX).min(crate::rules::bounds::MAX_VALUE_BYTES);
+    let len = usize::try_from(len).unwrap_or(usize::MAX).min(MAX_VALUE_BYTES);
     let mut value = vec![0; len];
     let read = memfd.read_at(&mut value, 0).unwrap_or(0);
     value.truncate(read);
@@ -216,6 +258,25 @@ mod tests {
         assert_eq!(store.value(PATH, "10\n", me()), b"20\n\n");
         store.retain(&[rule("30\n")]);
         assert_eq!(store.value(PATH, "30\n", me()), b"30\n");
+    }
+
+    #[test]
+    fn a_writer_that_holds_more_than_a_value_is_let_go() {
+        let mut store = Store::default();
+        let (name, flags) = (c"test", nix::sys::memfd::MFdFlags::MFD_CLOEXEC);
+        let large = File::from(nix::sys::memfd::memfd_create(name, flags).unwrap());
+        store.add_writer(PATH, "10\n", me(), large.try_clone().unwrap());
+        store.add_writer(PATH, "10\n", me(), memfd().1);
+        let kept = |store: &Store| store.written[PATH].scopes[""].writers.len();
+        let start = Instant::now();
+        store.sweep(start);
+        assert_eq!(kept(&store), 2);
+        large.write_all_at(&vec![b'x'; MAX_VALUE_BYTES + 1], 0).unwrap();
+        store.sweep(start);
+        assert_eq!(kept(&store), 2, "looked again at once");
+        store.sweep(start + SWEEP);
+        assert_eq!(kept(&store), 1);
+        assert_eq!(store.value(PATH, "10", me()).len(), MAX_VALUE_BYTES);
     }
 
     #[test]

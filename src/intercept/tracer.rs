@@ -264,6 +264,7 @@ impl Tracer {
         if self.tracees.remove(&tid) {
             self.count_tracees();
         }
+        self.files.sweep(Instant::now());
         if self.tracees.is_empty() {
             self.idle();
         }
