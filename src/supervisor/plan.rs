@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::flags::{self, Mode};
 use super::remedies::{self, Network};
-use crate::rules::model::{DesiredDocument, K3sSettings, NetworkSettings, Remedy};
+use crate::rules::model::{DesiredDocument, K3sSettings, NetworkSettings, Remedy, Sourced};
 use crate::rules::observed::{K3sArg, StartPart, Traced};
 
 /// Settings and the command line that they make.
@@ -114,9 +114,7 @@ impl Plan {
         // What the pod network is goes by flags and remedies, too; they are told as such.
         let cni = |plan: &Self| plan.node.as_ref().and_then(|node| node.network.cni.as_ref()).cloned();
         let (new, old) = (cni(self), cni(before));
-        let value = |set: &Option<_>| {
-            set.as_ref().map(|set: &crate::rules::model::Sourced<String>| set.value.clone())
-        };
+        let value = |set: &Option<Sourced<String>>| set.as_ref().map(|set| set.value.clone());
         let network = (self.network() != before.network() && value(&new) != value(&old)).then(|| {
             let name = value(&new).unwrap_or_else(|| "auto".to_owned());
             part(format!("pod network {name}"), new.as_ref().map(|set| &set.source))
@@ -152,7 +150,6 @@ pub fn difference(current: &Plan, pending: &Plan) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::model::Sourced;
 
     fn sourced(value: &str) -> Option<Sourced<String>> {
         Some(Sourced { value: value.to_owned(), source: "mine".into() })

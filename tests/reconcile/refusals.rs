@@ -92,6 +92,33 @@ fn what_only_the_controller_can_see_is_refused_whole_and_told() {
 }
 
 #[test]
+fn a_typo_in_the_flags_of_one_object_is_its_own() {
+    let cluster = cluster();
+    let (supervisor, _controller) = started(&cluster);
+    cluster.apply("typo", "{k3s: {extraArgs: [debug]}}");
+    cluster.apply("twice", "{k3s: {snapshotter: native, extraArgs: [--snapshotter=overlayfs]}}");
+    cluster.apply("other", "{k3s: {extraArgs: [--v=4]}, files: [{path: /proc/other, value: v}]}");
+    for (name, said) in [("typo", "\"debug\" from typo: not a flag"), ("twice", "--snapshotter is set twice")]
+    {
+        let (reason, message) = cluster.await_condition(name, "Stalled", "True");
+        assert_eq!(reason, "InvalidSpec");
+        assert!(message.contains(said), "{message}");
+    }
+    cluster.await_condition("other", "Ready", "True");
+    let sources = |k3s: sandbar::rules::model::K3sSettings| -> Vec<String> {
+        k3s.extra_args
+            .into_iter()
+            .map(|list| list.source)
+            .filter(|source| !source.starts_with("profile"))
+            .collect()
+    };
+    assert_eq!(sources(supervisor.document().k3s), ["other"]);
+    for name in ["typo", "twice", "other"] {
+        cluster.delete(name);
+    }
+}
+
+#[test]
 fn an_object_that_cannot_be_read_stops_nothing() {
     let cluster = cluster();
     let (supervisor, mut controller) = started(&cluster);
