@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::canonical::canonical;
 use super::model::{Action, Rule};
 
 /// Index of a rule in the list that the matcher was compiled from.
@@ -40,7 +41,7 @@ impl Matcher {
         for (index, rule) in rules.iter().enumerate() {
             match &rule.action {
                 Action::Filesystem { path, .. } => matcher.filesystems.push((path.clone(), index)),
-                action => matcher.insert(action.pattern(), index),
+                action => matcher.insert(&canonical(action.pattern()), index),
             }
         }
         // Longest path first, so that the most specific filesystem rule is found first; ties by precedence.
@@ -68,8 +69,9 @@ impl Matcher {
         self.any_last_segment || self.last_segments.contains(last_segment)
     }
 
-    /// The file or redirect rule for an absolute, canonical path.
+    /// The file or redirect rule for an absolute path without `.` and `..`.
     pub fn lookup(&self, path: &str) -> Option<RuleIndex> {
+        let path = &*canonical(path);
         let mut walk = Walk::default();
         walk.enter(&self.globs);
         segments(path).for_each(|segment| walk.step(segment));
@@ -228,6 +230,22 @@ mod tests {
         // Not joined: a thread that takes for ever would be the failure.
         let found = heard.recv_timeout(std::time::Duration::from_secs(20));
         assert_eq!(found, Ok([Some(0), Some(1), None]));
+    }
+
+    #[test]
+    fn a_rule_behind_a_link_of_procfs_is_found_by_either_name() {
+        let matcher = redirects(&["/proc/mounts", "/proc/net/dev", "/proc/net/**/x", "/proc/self/net/tcp"]);
+        for (path, expected) in [
+            ("/proc/mounts", Some(0)),
+            ("/proc/self/mounts", Some(0)),
+            ("/proc/self/net/dev", Some(1)),
+            ("/proc/net/dev", Some(1)),
+            ("/proc/self/net/a/x", Some(2)),
+            ("/proc/net/tcp", Some(3)),
+            ("/proc/1/net/dev", None),
+        ] {
+            assert_eq!(matcher.lookup(path), expected, "{path}");
+        }
     }
 
     #[test]
