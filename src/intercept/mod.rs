@@ -20,6 +20,7 @@ mod serve;
 mod steps;
 pub mod syscalls;
 mod tracer;
+mod walk;
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
