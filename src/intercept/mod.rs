@@ -16,6 +16,7 @@ mod open;
 mod path;
 pub mod probe;
 mod redirect;
+mod scopes;
 mod serve;
 mod steps;
 pub mod syscalls;

@@ -5,12 +5,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::Backend;
 use super::call::{self, Call, Decoded};
 use super::faults;
-use super::files::Scope;
 use super::memory::{How, Job};
 use super::metadata::{self, Metadata};
 use super::open::{self, Answer, Writer};
 use super::path::{self, Base, Bounds};
 use super::probe;
+use super::scopes::Scope;
 use super::steps::{Fill, Parked, Step};
 use super::syscalls::{Kind, Layout};
 use super::tracer::Tracer;
@@ -76,8 +76,9 @@ impl Tracer {
         }
     }
 
-    /// Takes up a new rule set.
+    /// Takes up a new rule set, and forgets namespaces that are gone.
     fn refresh(&mut self) {
+        self.files.sweep(&self.tracees);
         let current = self.shared.load();
         if !std::sync::Arc::ptr_eq(&current, &self.active) {
             self.active = current.clone();

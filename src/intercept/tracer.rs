@@ -132,6 +132,7 @@ impl Tracer {
                     // No child at all: whatever was missed, no tracee is left. Sleep until a request rings.
                     Ok(None) => {
                         self.tracees.clear();
+                        self.files.release();
                         self.idle();
                         self.wait_for_request();
                     }
@@ -268,6 +269,7 @@ impl Tracer {
             self.count_tracees();
         }
         if self.tracees.is_empty() {
+            self.files.release();
             self.idle();
         }
         if let Some(waiter) = self.exits.remove(&tid) {
