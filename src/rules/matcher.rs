@@ -99,10 +99,17 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
 }
 
 impl Node {
-    fn descend<'a>(&mut self, mut rest: impl Iterator<Item = &'a str>) -> &mut Node {
-        let Some(segment) = rest.next() else { return self };
-        let child = match segment {
-            "**" => &mut **self.any_depth.get_or_insert_default(),
+    fn descend<'a>(&mut self, segments: impl Iterator<Item = &'a str>) -> &mut Node {
+        let mut node = self;
+        for segment in segments {
+            node = node.child(segment);
+        }
+        node
+    }
+
+    fn child(&mut self, segment: &str) -> &mut Node {
+        match segment {
+            "**" => self.any_depth.get_or_insert_default(),
             wild if wild.contains('*') => {
                 let wanted = Wildcard::new(wild);
                 let at = self.wild.iter().position(|(known, _)| *known == wanted).unwrap_or_else(|| {
@@ -112,13 +119,24 @@ impl Node {
                 &mut self.wild[at].1
             }
             literal => self.literal.entry(literal.to_owned()).or_default(),
-        };
-        child.descend_boxed(&mut rest)
+        }
     }
 
-    // Recursion through a trait object keeps the iterator type from growing with each level.
-    fn descend_boxed(&mut self, rest: &mut dyn Iterator<Item = &str>) -> &mut Node {
-        self.descend(rest)
+    fn take_children(&mut self, into: &mut Vec<Node>) {
+        into.extend(self.literal.drain().map(|(_, node)| node));
+        into.extend(self.wild.drain(..).map(|(_, node)| node));
+        into.extend(self.any_depth.take().map(|node| *node));
+    }
+}
+
+/// One after the other: a glob may have 2,000 segments, and a stack would not have room for as many drops in each other.
+impl Drop for Node {
+    fn drop(&mut self) {
+        let mut left = Vec::new();
+        self.take_children(&mut left);
+        while let Some(mut node) = left.pop() {
+            node.take_children(&mut left);
+        }
     }
 }
 
@@ -246,6 +264,23 @@ mod tests {
         ] {
             assert_eq!(matcher.lookup(path), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn globs_of_any_depth_need_little_stack() {
+        let run = || {
+            for part in ["a/", "*/", "a*/", "**/a/"] {
+                let glob = format!("/proc/{}x*", part.repeat(4000 / part.len()));
+                let matcher = redirects(&[&glob, "/proc/**/y"]);
+                assert_eq!(
+                    matcher.lookup(&format!("/proc/{}x", "a/".repeat(4000 / part.len()))),
+                    Some(0),
+                    "{part}"
+                );
+                drop(matcher);
+            }
+        };
+        std::thread::Builder::new().stack_size(128 << 10).spawn(run).unwrap().join().unwrap();
     }
 
     #[test]
