@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use crate::api::convert;
 use crate::api::v1alpha1::{K3sSpec, SandboxConfig};
 use crate::k3s::args::{self, Flag, Overridden};
+use crate::rules::canonical::canonical;
 use crate::rules::matcher::Matcher;
 use crate::rules::model::{
     Action, DesiredDocument, K3sSettings, NetworkSettings, Remedy, RestartPolicy, Rule, Sourced,
@@ -72,10 +73,11 @@ fn rules(all: Vec<Rule>, conflicts: &mut Vec<Conflict>) -> Vec<Rule> {
     for rule in all {
         // A file and a redirect with one path contradict each other; a filesystem rule is about something else.
         let filesystem = matches!(rule.action, Action::Filesystem { .. });
-        match first.get(&(filesystem, rule.action.pattern().to_owned())) {
+        let key = (filesystem, canonical(rule.action.pattern()).into_owned());
+        match first.get(&key) {
             Some(winner) => tell(&rule, &kept[*winner], conflicts),
             None => {
-                first.insert((filesystem, rule.action.pattern().to_owned()), kept.len());
+                first.insert(key, kept.len());
                 kept.push(rule);
             }
         }
@@ -391,6 +393,20 @@ mod tests {
         );
         assert_eq!(document.rules.len(), 1);
         assert_eq!(conflicts, [conflict("b", "a", "/dev/kmsg")]);
+    }
+
+    #[test]
+    fn two_names_of_one_file_in_procfs_contradict_each_other() {
+        let (document, conflicts) = desired(
+            &configs(
+                "metadata: {name: a}\nspec: {files: [{path: /proc/net/dev, value: x}]}\n---\n\
+                 metadata: {name: b}\nspec: {files: [{path: /proc/self/net/dev, value: z}]}",
+            ),
+            &BTreeMap::new(),
+        );
+        assert_eq!(seen(&document, "/proc/self/net/dev"), Some(("a".into(), "x".into())));
+        assert_eq!(document.rules.len(), 1);
+        assert_eq!(conflicts, [conflict("b", "a", "/proc/self/net/dev")]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 
 use super::memory::Job;
+use super::syscalls::Kind;
 use crate::rules::matcher::{Matcher, RuleIndex};
 use crate::rules::model::{Action, Rule};
 use crate::rules::observed::{Observed, ObservedRule};
@@ -82,6 +83,12 @@ impl Active {
         listed.collect()
     }
 
+    /// Whether a rule found for a path has an answer to this kind of call: what a fake's filesystem is, the kernel says.
+    pub fn answers(&self, rule: RuleIndex, kind: Kind) -> bool {
+        let file = matches!(self.rules.get(rule).map(|rule| &rule.action), Some(Action::File { .. }));
+        !(file && matches!(kind, Kind::Statfs(_)))
+    }
+
     /// The counter slot of a rule.
     pub fn slot(&self, rule: RuleIndex) -> usize {
         self.slots.get(rule).copied().unwrap_or(usize::MAX)
@@ -114,11 +121,26 @@ fn real_type(path: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::model::Access;
+    use crate::rules::model::{Access, Target};
 
     fn rule(path: &str, value: &str) -> Rule {
         let action = Action::File { path: path.into(), value: value.into(), access: Access::ReadOnly };
         Rule { source: "test".into(), action }
+    }
+
+    #[test]
+    fn a_fake_answers_every_call_but_statfs_and_a_redirect_that_too() {
+        let redirect = Action::Redirect { from: "/proc/b".into(), target: Target::To("/dev/null".into()) };
+        let rules = vec![rule("/proc/a", "1"), Rule { source: "test".into(), action: redirect }];
+        let active = Active { rules, ..Active::default() };
+        for (rule, kind, expected) in [
+            (0, Kind::Open, true),
+            (0, Kind::Access, true),
+            (0, Kind::Statfs(8), false),
+            (1, Kind::Statfs(8), true),
+        ] {
+            assert_eq!(active.answers(rule, kind), expected, "{rule} {kind:?}");
+        }
     }
 
     #[test]

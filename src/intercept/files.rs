@@ -2,12 +2,13 @@
 //!
 //! A writable open gets a memfd of which we keep a descriptor; its content is taken before the next reader is served.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, Instant};
 
 use super::path;
+use super::scopes::{self, Pin, Scope};
 use crate::rules::bounds::MAX_VALUE_BYTES;
 use crate::rules::model::{Access, Action, Rule};
 use crate::sys::ptrace::Tid;
@@ -16,65 +17,34 @@ use crate::sys::ptrace::Tid;
 const MAX_WRITERS: usize = 16;
 /// Writable descriptors kept in all, well below the usual limit of 1024 per process.
 const MAX_ALL_WRITERS: usize = 256;
-/// Scopes (network or IPC namespaces) with run-time writes that are remembered per fake.
-const MAX_SCOPES: usize = 1024;
-
+/// Namespaces with run-time writes, each held by a descriptor; the one unused for longest is forgotten beyond that.
+const MAX_NAMESPACES: usize = 256;
 /// Memory beyond which a writable descriptor is let go: some kernels give the shortest file a huge page.
 const MAX_HELD_BYTES: u64 = (2 << 20) + MAX_VALUE_BYTES as u64;
-/// Time between two looks for those.
+/// Time between two looks for what is to be let go.
 const SWEEP: Duration = Duration::from_secs(1);
-
-/// Which callers share a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// All of the node; writable from the supervisor's mount namespace only.
-    Node,
-    /// Callers in one network namespace.
-    Network,
-    /// Callers in one IPC namespace.
-    Ipc,
-}
-
-impl Scope {
-    /// The scope of a path, as the kernel has it for the sysctl of that name.
-    pub fn of(path: &str) -> Self {
-        let Some(name) = path.strip_prefix("/proc/sys/") else { return Self::Node };
-        let ipc = ["kernel/shm", "kernel/msg", "kernel/sem", "fs/mqueue/"];
-        match name {
-            _ if name.starts_with("net/") => Self::Network,
-            _ if ipc.iter().any(|prefix| name.starts_with(prefix)) => Self::Ipc,
-            _ => Self::Node,
-        }
-    }
-
-    /// The caller's namespace for this scope.
-    fn key(self, tid: Tid) -> Option<String> {
-        match self {
-            Self::Node => Some(String::new()),
-            Self::Network => path::namespace(tid, "net"),
-            Self::Ipc => path::namespace(tid, "ipc"),
-        }
-    }
-}
 
 /// Everything written at run time.
 #[derive(Debug, Default)]
 pub struct Store {
-    written: HashMap<String, Fake>,
-    /// Counts writers, so that the oldest is known.
-    added: u64,
+    /// By namespace; that of the node has no name.
+    places: HashMap<String, Place>,
+    /// Counts writers and uses of places, so that the oldest is known.
+    count: u64,
     swept: Option<Instant>,
 }
 
-#[derive(Debug)]
-struct Fake {
-    /// The rule's own value, to notice that the rule has changed.
-    base: String,
-    scopes: HashMap<String, Written>,
+#[derive(Debug, Default)]
+struct Place {
+    pin: Option<Pin>,
+    used: u64,
+    fakes: HashMap<String, Fake>,
 }
 
 #[derive(Debug, Default)]
-struct Written {
+struct Fake {
+    /// The rule's own value, to notice that the rule has changed.
+    base: String,
     value: Option<Vec<u8>>,
     writers: VecDeque<Writer>,
 }
@@ -96,67 +66,112 @@ impl Store {
                 standing.entry(path).or_insert(value);
             }
         }
-        self.written.retain(|path, fake| standing.get(path.as_str()) == Some(&fake.base.as_str()));
+        for place in self.places.values_mut() {
+            place.fakes.retain(|path, fake| standing.get(path.as_str()) == Some(&fake.base.as_str()));
+        }
+        self.places.retain(|_, place| !place.fakes.is_empty());
     }
 
     /// What a reader gets now.
     pub fn value(&mut self, path: &str, base: &str, tid: Tid) -> Vec<u8> {
-        let Some(fake) = self.written.get_mut(path) else { return base.into() };
-        let Some(written) = Scope::of(path).key(tid).and_then(|key| fake.scopes.get_mut(&key)) else {
-            return base.into();
-        };
-        written.take();
-        let Some(mut value) = written.value.clone() else { return base.into() };
-        // A sysctl ends its line whether or not the writer did.
-        if base.ends_with('\n') && !value.ends_with(b"\n") {
-            value.push(b'\n');
+        self.written(path, tid).map_or_else(
+            || base.into(),
+            |mut value| {
+                // A sysctl ends its line whether or not the writer did.
+                if base.ends_with('\n') && !value.ends_with(b"\n") {
+                    value.push(b'\n');
+                }
+                value
+            },
+        )
+    }
+
+    fn written(&mut self, path: &str, tid: Tid) -> Option<Vec<u8>> {
+        if self.places.is_empty() {
+            return None;
         }
-        value
+        let place = self.places.get_mut(&Scope::of(path).key(tid)?)?;
+        self.count += 1;
+        place.used = self.count;
+        let fake = place.fakes.get_mut(path)?;
+        fake.take();
+        fake.value.clone()
     }
 
     /// Keeps a descriptor of a memfd that a tracee may write.
     pub fn add_writer(&mut self, path: &str, base: &str, tid: Tid, memfd: File) {
-        let Some(key) = Scope::of(path).key(tid) else { return };
-        if self.scopes().map(|written| written.writers.len()).sum::<usize>() >= MAX_ALL_WRITERS {
-            let oldest =
-                |written: &&mut Written| written.writers.front().map_or(u64::MAX, |writer| writer.number);
-            if let Some(written) = self.scopes().min_by_key(oldest) {
-                written.retire_oldest();
+        let scope = Scope::of(path);
+        let Some(key) = scope.key(tid) else { return };
+        if !self.places.contains_key(&key) {
+            match scope.pin(tid) {
+                Ok(pin) => self.add_place(key.clone(), pin),
+                Err(error) => return tracing::debug!(%error, path, "what is written here is not kept"),
             }
         }
-        self.added += 1;
-        let number = self.added;
-        let fake = self
-            .written
-            .entry(path.to_owned())
-            .or_insert_with(|| Fake { base: base.to_owned(), scopes: HashMap::new() });
-        if fake.scopes.len() >= MAX_SCOPES && !fake.scopes.contains_key(&key) {
-            return;
+        if self.fakes().map(|fake| fake.writers.len()).sum::<usize>() >= MAX_ALL_WRITERS {
+            let oldest = |fake: &&mut Fake| fake.writers.front().map_or(u64::MAX, |writer| writer.number);
+            if let Some(fake) = self.fakes().min_by_key(oldest) {
+                fake.retire_oldest();
+            }
         }
-        let written = fake.scopes.entry(key).or_default();
-        if written.writers.len() >= MAX_WRITERS {
-            written.retire_oldest();
+        self.count += 1;
+        let place = self.places.entry(key).or_default();
+        place.used = self.count;
+        let fake = place
+            .fakes
+            .entry(path.to_owned())
+            .or_insert_with(|| Fake { base: base.to_owned(), ..Fake::default() });
+        if fake.writers.len() >= MAX_WRITERS {
+            fake.retire_oldest();
         }
         let seen = content(&memfd);
-        written.writers.push_back(Writer { number, memfd, seen });
+        fake.writers.push_back(Writer { number: self.count, memfd, seen });
     }
 
-    /// Lets go of descriptors with more behind them than any value has. That memory would be there for as long as we keep
-    /// them, also when the container is gone whose limit it counted against.
-    pub fn sweep(&mut self, now: Instant) {
-        if self.swept.is_some_and(|last| now.duration_since(last) < SWEEP) {
+    fn add_place(&mut self, key: String, pin: Option<Pin>) {
+        if pin.is_some() && self.pins().count() >= MAX_NAMESPACES {
+            let pinned = self.places.iter().filter(|(_, place)| place.pin.is_some());
+            if let Some(oldest) = pinned.min_by_key(|(_, place)| place.used).map(|(key, _)| key.clone()) {
+                tracing::debug!(
+                    namespace = oldest,
+                    "too many namespaces with values of their own; one starts anew"
+                );
+                self.places.remove(&oldest);
+            }
+        }
+        self.places.insert(key, Place { pin, ..Place::default() });
+    }
+
+    /// Now and then lets go of what must not be held for long: descriptors with more behind them than any value has, whose
+    /// memory would outlive the container against whose limit it counted; and namespaces in which no tracee lives any more,
+    /// with what was written there.
+    pub fn sweep(&mut self, tracees: &HashSet<Tid>, now: Instant) {
+        if self.places.is_empty() || self.swept.is_some_and(|last| now.duration_since(last) < SWEEP) {
             return;
         }
         self.swept = Some(now);
-        let let_go: Vec<Writer> = self.scopes().flat_map(Written::sweep).collect();
+        let let_go: Vec<Writer> = self.fakes().flat_map(Fake::sweep).collect();
         if !let_go.is_empty() {
             // To free so much takes time. Where no thread can be had, it is freed here.
             let _ = std::thread::Builder::new().spawn(move || drop(let_go));
         }
+        if self.pins().next().is_some() {
+            scopes::look(self.pins(), tracees, path::namespace);
+            self.places.retain(|_, place| place.pin.as_ref().is_none_or(|pin| !pin.is_over()));
+        }
     }
 
-    fn scopes(&mut self) -> impl Iterator<Item = &mut Written> {
-        self.written.values_mut().flat_map(|fake| fake.scopes.values_mut())
+    /// No tracee is left, so there may be no further call to sweep at.
+    pub fn release(&mut self) {
+        self.places.retain(|_, place| place.pin.is_none());
+    }
+
+    fn pins(&mut self) -> impl Iterator<Item = (&String, &mut Pin)> {
+        self.places.iter_mut().filter_map(|(key, place)| Some((key, place.pin.as_mut()?)))
+    }
+
+    fn fakes(&mut self) -> impl Iterator<Item = &mut Fake> {
+        self.places.values_mut().flat_map(|place| place.fakes.values_mut())
     }
 }
 
@@ -169,7 +184,7 @@ impl Writer {
     }
 }
 
-impl Written {
+impl Fake {
     /// Lets go of the oldest writer, whose later writes nobody sees.
     fn retire_oldest(&mut self) {
         self.take();
@@ -240,13 +255,6 @@ mod tests {
     }
 
     #[test]
-    fn scopes_are_those_of_the_kernel() {
-        assert_eq!(Scope::of("/proc/sys/net/ipv4/ip_forward"), Scope::Network);
-        assert_eq!(Scope::of("/proc/sys/kernel/shmmax"), Scope::Ipc);
-        assert_eq!(Scope::of("/proc/sys/kernel/panic"), Scope::Node);
-    }
-
-    #[test]
     fn a_written_value_is_read_until_the_rule_changes() {
         let mut store = Store::default();
         let (theirs, ours) = memfd();
@@ -267,14 +275,14 @@ mod tests {
         let large = File::from(nix::sys::memfd::memfd_create(name, flags).unwrap());
         store.add_writer(PATH, "10\n", me(), large.try_clone().unwrap());
         store.add_writer(PATH, "10\n", me(), memfd().1);
-        let kept = |store: &Store| store.written[PATH].scopes[""].writers.len();
-        let start = Instant::now();
-        store.sweep(start);
+        let kept = |store: &Store| store.places[""].fakes[PATH].writers.len();
+        let (start, tracees) = (Instant::now(), HashSet::new());
+        store.sweep(&tracees, start);
         assert_eq!(kept(&store), 2);
         large.write_all_at(&vec![b'x'; MAX_VALUE_BYTES + 1], 0).unwrap();
-        store.sweep(start);
+        store.sweep(&tracees, start);
         assert_eq!(kept(&store), 2, "looked again at once");
-        store.sweep(start + SWEEP);
+        store.sweep(&tracees, start + SWEEP);
         assert_eq!(kept(&store), 1);
         assert_eq!(store.value(PATH, "10", me()).len(), MAX_VALUE_BYTES);
     }
@@ -285,14 +293,74 @@ mod tests {
         for _ in 0..100 {
             store.add_writer(PATH, "10\n", me(), memfd().1);
         }
-        assert!(store.written[PATH].scopes[""].writers.len() <= MAX_WRITERS);
+        assert!(store.places[""].fakes[PATH].writers.len() <= MAX_WRITERS);
         for fake in 0..100 {
             for _ in 0..10 {
                 store.add_writer(&format!("/proc/sys/kernel/{fake}"), "10\n", me(), memfd().1);
             }
         }
-        assert_eq!(store.scopes().map(|written| written.writers.len()).sum::<usize>(), MAX_ALL_WRITERS);
-        let kept = store.written["/proc/sys/kernel/99"].scopes[""].writers.len();
+        assert_eq!(store.fakes().map(|fake| fake.writers.len()).sum::<usize>(), MAX_ALL_WRITERS);
+        let kept = store.places[""].fakes["/proc/sys/kernel/99"].writers.len();
         assert_eq!(kept, 10, "the newest were let go");
+    }
+
+    const NET: &str = "/proc/sys/net/x";
+
+    /// A store with a value for the network namespace of this process.
+    fn with_a_namespace() -> Store {
+        let mut store = Store::default();
+        let (theirs, ours) = memfd();
+        store.add_writer(NET, "10\n", me(), ours);
+        theirs.write_at(b"20\n\n", 0).unwrap();
+        assert_eq!(store.value(NET, "10\n", me()), b"20\n\n");
+        store
+    }
+
+    #[test]
+    fn a_namespace_is_held_open_until_its_last_tracee_is_gone() {
+        let mut store = with_a_namespace();
+        store.add_writer(PATH, "10\n", me(), memfd().1);
+        let start = Instant::now();
+        store.sweep(&HashSet::from([me()]), start);
+        for now in [start + SWEEP, start + SWEEP] {
+            store.sweep(&HashSet::new(), now);
+            assert_eq!(store.pins().count(), 1, "looked twice at once");
+        }
+        store.sweep(&HashSet::new(), start + 2 * SWEEP);
+        assert_eq!(
+            store.places.keys().collect::<Vec<_>>(),
+            [""],
+            "the node's values stay, the namespace's go"
+        );
+        assert_eq!(store.value(NET, "10\n", me()), b"10\n");
+    }
+
+    #[test]
+    fn a_namespace_is_let_go_with_the_last_rule_and_the_last_tracee() {
+        let mut store = with_a_namespace();
+        store.retain(&[rule("10\n")]);
+        assert_eq!(store.pins().count(), 0);
+        let mut store = with_a_namespace();
+        store.release();
+        assert_eq!(store.pins().count(), 0);
+    }
+
+    #[test]
+    fn of_too_many_namespaces_the_one_unused_for_longest_is_forgotten() {
+        let mut store = with_a_namespace();
+        let used = Scope::Network.key(me()).unwrap();
+        for number in 0..2 * MAX_NAMESPACES {
+            store.add_place(format!("net:[{number}]"), Scope::Network.pin(me()).unwrap());
+            // As a writer there makes it.
+            store.count += 1;
+            store.places.get_mut(&format!("net:[{number}]")).unwrap().used = store.count;
+            assert_eq!(store.value(NET, "10\n", me()), b"20\n\n");
+        }
+        assert_eq!(store.pins().count(), MAX_NAMESPACES);
+        assert!(store.places.contains_key(&used), "the one in use was forgotten");
+        assert!(
+            store.places.contains_key(&format!("net:[{}]", 2 * MAX_NAMESPACES - 1)),
+            "the newest was not kept"
+        );
     }
 }

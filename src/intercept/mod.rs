@@ -17,11 +17,13 @@ mod open;
 mod path;
 pub mod probe;
 mod redirect;
+mod scopes;
 mod seldom;
 mod serve;
 mod steps;
 pub mod syscalls;
 mod tracer;
+mod walk;
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;

@@ -8,8 +8,11 @@ use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 
+use nix::fcntl::AtFlags;
+use nix::sys::stat::fstatat;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
+use super::walk::{Ask, Caller, confined};
 use crate::sys::ptrace::Tid;
 
 /// The base that a relative path starts from.
@@ -34,43 +37,34 @@ pub enum Bounds {
 
 /// The absolute, canonical path that thread `tid` means by `path`; `None` if it cannot be told.
 pub fn resolve(tid: Tid, base: Base, path: &str, bounds: Bounds) -> Option<String> {
+    let caller = caller(tid);
     let start = if path.starts_with('/') && bounds != Bounds::Root {
         String::from("/")
     } else {
         match base {
-            Base::Cwd => seen(tid, "cwd")?,
-            Base::Descriptor(fd) => seen(tid, &format!("fd/{fd}"))?,
+            Base::Cwd => caller.meant("cwd")?,
+            Base::Descriptor(fd) => caller.meant(&format!("fd/{fd}"))?,
         }
     };
-    let path = match bounds {
-        Bounds::None => path.to_owned(),
+    match bounds {
+        Bounds::None => caller.walk(&start, path),
         // Where it begins with a slash or leads out, the kernel refuses it.
-        Bounds::Beneath if path.starts_with('/') => return None,
-        Bounds::Beneath => confined(path, false)?,
-        Bounds::Root => confined(path, true)?,
-    };
-    join(&start, &path, &mut |link| match link {
-        Link::Magic(name) => seen(tid, name),
-        Link::Number(number) => (own_number(tid).as_deref() == Some(number)).then(|| "/proc/self".to_owned()),
-    })
+        Bounds::Beneath if path.starts_with('/') => None,
+        Bounds::Beneath => caller.walk(&start, &confined(path, false)?),
+        Bounds::Root => caller.walk(&start, &confined(path, true)?),
+    }
 }
 
-/// A relative path without `..`. One that leads out stays at its base if `clamp`ed, and is `None` otherwise.
-fn confined(path: &str, clamp: bool) -> Option<String> {
-    let mut parts = Vec::new();
-    for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
-        if part != ".." {
-            parts.push(part);
-        } else if parts.pop().is_none() && !clamp {
-            return None;
-        }
-    }
-    Some(parts.join("/"))
+fn caller(tid: Tid) -> Caller<impl Fn(Ask<'_>) -> Option<String>> {
+    Caller::new(move |ask| match ask {
+        Ask::Link(name) => link(&format!("/proc/{tid}/{name}")),
+        Ask::Status => fs::read_to_string(format!("/proc/{tid}/status")).ok(),
+    })
 }
 
 /// The path of a descriptor, as the tracee would name it.
 pub fn of_descriptor(tid: Tid, fd: i32) -> Option<String> {
-    seen(tid, &format!("fd/{fd}"))
+    caller(tid).seen(&format!("fd/{fd}"))
 }
 
 /// Whether a descriptor is of the root of a real procfs. May wait for whoever serves the descriptor's filesystem.
@@ -79,7 +73,15 @@ pub fn is_procfs_root(tid: Tid, fd: i32) -> bool {
         .read(true)
         .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
         .open(format!("/proc/{tid}/fd/{fd}"));
-    handle.is_ok_and(|handle| fstatfs(&handle).is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC))
+    handle.is_ok_and(|handle| is_root_of_procfs(&handle))
+}
+
+fn is_root_of_procfs(handle: &File) -> bool {
+    // Any directory of procfs can be bound to a path that ends so; of all of them the root alone has `self`. Where that
+    // leads depends on who asks: from outside its pid namespace, nowhere.
+    let of_procfs = || fstatfs(handle).is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC);
+    let link = || fstatat(handle, "self", AtFlags::AT_SYMLINK_NOFOLLOW);
+    of_procfs() && link().is_ok_and(|found| found.st_mode & libc::S_IFMT == libc::S_IFLNK)
 }
 
 /// The mount that an open file lies on, where the kernel tells (proc(5), fdinfo; gVisor does not).
@@ -102,161 +104,25 @@ fn link(path: &str) -> Option<String> {
     fs::read_link(path).ok()?.into_os_string().into_string().ok()
 }
 
-/// A magic link's target, relative to the tracee's root directory.
-fn seen(tid: Tid, name: &str) -> Option<String> {
-    let target = link(&format!("/proc/{tid}/{name}"))?;
-    let target = target.strip_suffix(" (deleted)").unwrap_or(&target);
-    if !target.starts_with('/') {
-        return None;
-    }
-    below(target, &root(tid)?)
-}
-
-fn below(target: &str, root: &str) -> Option<String> {
-    if root == "/" {
-        return Some(target.to_owned());
-    }
-    match target.strip_prefix(root) {
-        Some("") => Some("/".to_owned()),
-        Some(rest) if rest.starts_with('/') => Some(rest.to_owned()),
-        _ => None,
-    }
-}
-
-/// What a walk meets in procfs.
-enum Link<'a> {
-    /// A link of the caller's own process, such as `cwd` or `fd/3`.
-    Magic(&'a str),
-    /// A process by its number: where does it lead if it is the caller?
-    Number(&'a str),
-}
-
-/// Walks `path` from `start`, folding `.` and `..`, following procfs's links through `follow`.
-fn join(start: &str, path: &str, follow: &mut dyn FnMut(Link<'_>) -> Option<String>) -> Option<String> {
-    let mut done = if start == "/" { String::new() } else { start.to_owned() };
-    let mut parts = path.split('/').filter(|part| !part.is_empty() && *part != ".").peekable();
-    while let Some(part) = parts.next() {
-        if part == ".." {
-            done.truncate(done.rfind('/').unwrap_or(0));
-            continue;
-        }
-        done.push('/');
-        done.push_str(part);
-        if let Some(fixed) = fixed_link(&done) {
-            done = fixed.to_owned();
-        }
-        // The last segment of a call may be the link itself (readlink, lstat), so only what has more behind it is
-        // followed.
-        if parts.peek().is_none() {
-            continue;
-        }
-        if let Some(own) = process_number(&done).and_then(|number| follow(Link::Number(number))) {
-            done = own;
-        } else if let Some(name) = magic_link(&done) {
-            done = follow(Link::Magic(name))?;
-            if done == "/" {
-                done.clear();
-            }
-        }
-    }
-    Some(if done.is_empty() { "/".to_owned() } else { done })
-}
-
-/// Links whose target is the same everywhere.
-fn fixed_link(path: &str) -> Option<&'static str> {
-    match path {
-        "/dev/fd" => Some("/proc/self/fd"),
-        "/proc/mounts" => Some("/proc/self/mounts"),
-        "/proc/net" => Some("/proc/self/net"),
-        _ => None,
-    }
-}
-
-fn magic_link(path: &str) -> Option<&str> {
-    let name = path.strip_prefix("/proc/self/").or_else(|| path.strip_prefix("/proc/thread-self/"))?;
-    let descriptor = name.strip_prefix("fd/").is_some_and(|fd| fd.bytes().all(|byte| byte.is_ascii_digit()));
-    (name == "cwd" || name == "root" || descriptor).then_some(name)
-}
-
-/// The number, if this is a process's directory.
-fn process_number(path: &str) -> Option<&str> {
-    let number = path.strip_prefix("/proc/")?;
-    number.bytes().all(|byte| byte.is_ascii_digit()).then_some(number)
-}
-
-fn own_number(tid: Tid) -> Option<String> {
-    innermost_number(&fs::read_to_string(format!("/proc/{tid}/status")).ok()?).map(str::to_owned)
-}
-
-/// The process's number in its own pid namespace, from /proc/PID/status.
-fn innermost_number(status: &str) -> Option<&str> {
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
-    field("NStgid:").or_else(|| field("Tgid:"))?.split_whitespace().last()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn walk(start: &str, path: &str) -> Option<String> {
-        join(start, path, &mut |link| match link {
-            Link::Magic("cwd") => Some("/some/dir".to_owned()),
-            Link::Magic("root") => Some("/".to_owned()),
-            Link::Magic("fd/3") => Some("/proc/sys".to_owned()),
-            Link::Number("77") => Some("/proc/self".to_owned()),
-            _ => None,
-        })
-    }
-
     #[test]
-    fn dots_and_slashes_are_folded() {
-        for (start, path, expected) in [
-            ("/", "/proc/sys/kernel/panic", "/proc/sys/kernel/panic"),
-            ("/", "//proc/./sys//kernel/../kernel/panic", "/proc/sys/kernel/panic"),
-            ("/", "/../../proc/x", "/proc/x"),
-            ("/proc/sys", "kernel/panic", "/proc/sys/kernel/panic"),
-            ("/proc/sys", "../..", "/"),
-            ("/proc/sys", "", "/proc/sys"),
+    fn of_all_directories_of_procfs_its_root_alone_is_taken_for_it() {
+        for (directory, expected) in [
+            ("/proc", true),
+            ("/proc/self", false),
+            ("/proc/self/ns", false),
+            ("/proc/self/task", false),
+            ("/proc/self/fd", false),
+            ("/proc/sys", false),
+            ("/tmp", false),
         ] {
-            assert_eq!(walk(start, path).as_deref(), Some(expected), "{start} {path}");
+            let handle = File::open(directory).unwrap();
+            assert_eq!(is_root_of_procfs(&handle), expected, "{directory}");
+            let me = std::process::id() as Tid;
+            assert_eq!(is_procfs_root(me, handle.as_raw_fd()), expected, "{directory} by its number");
         }
-    }
-
-    #[test]
-    fn procfs_links_are_followed_where_more_comes_behind_them() {
-        for (path, expected) in [
-            ("/proc/self/root/proc/x", "/proc/x"),
-            ("/proc/self/cwd/file", "/some/dir/file"),
-            ("/proc/self/cwd/../file", "/some/file"),
-            ("/dev/fd/3/kernel/panic", "/proc/sys/kernel/panic"),
-            ("/proc/self/fd/3", "/proc/self/fd/3"),
-            ("/proc/mounts", "/proc/self/mounts"),
-            ("/proc/net/dev", "/proc/self/net/dev"),
-            ("/proc/77/stat", "/proc/self/stat"),
-            ("/proc/77/root/proc/77/stat", "/proc/self/stat"),
-            ("/proc/78/stat", "/proc/78/stat"),
-        ] {
-            assert_eq!(walk("/", path).as_deref(), Some(expected), "{path}");
-        }
-        assert_eq!(walk("/", "/proc/self/fd/9/x"), None);
-    }
-
-    #[test]
-    fn a_confined_path_stays_below_its_base() {
-        assert_eq!(confined("/a/../../b/./c", true).as_deref(), Some("b/c"));
-        assert_eq!(confined("a/../b", false).as_deref(), Some("b"));
-        assert_eq!(confined("a/../../b", false), None);
-    }
-
-    #[test]
-    fn a_path_outside_the_root_directory_is_not_guessed() {
-        assert_eq!(below("/jail/proc/x", "/jail").as_deref(), Some("/proc/x"));
-        assert_eq!(below("/jailed/x", "/jail"), None);
-    }
-
-    #[test]
-    fn the_own_number_is_that_of_the_innermost_pid_namespace() {
-        assert_eq!(innermost_number("Name:\tx\nTgid:\t77\nNStgid:\t77\t1\n"), Some("1"));
-        assert_eq!(innermost_number("Tgid:\t77\n"), Some("77"));
     }
 }

@@ -6,35 +6,69 @@
 
 use super::call::{self, Call};
 use super::memory::Job;
-use super::path;
+use super::path::{self, Bounds};
 use super::steps::{Injection, Parked, Step};
 use super::syscalls::Abi;
 use super::tracer::Tracer;
+use super::walk::wants_directory;
 use crate::rules::model::Target;
 use crate::sys::ptrace::{Registers, Tid};
 
 /// Bytes mapped for a rewritten path; a path is never longer.
 pub(super) const SCRATCH: u64 = 4096;
 
+/// How a call names what a rule is about.
+#[derive(Clone, Copy)]
+pub(super) struct Name<'a> {
+    /// As the caller wrote it.
+    pub text: &'a str,
+    /// What that means.
+    pub resolved: &'a str,
+    /// How far it may lead.
+    pub bounds: Bounds,
+}
+
+impl Name<'_> {
+    /// Whether another absolute path may stand in its place: under a bound it would fail, or mean something else.
+    fn replaceable(&self) -> bool {
+        self.bounds == Bounds::None
+    }
+
+    /// The path of a neighbour.
+    fn beside(&self, sibling: &str) -> Option<String> {
+        // What asks for a directory must go on doing so.
+        let slash = if wants_directory(self.text) { "/" } else { "" };
+        let bare = self.text.trim_end_matches('/');
+        let last = bare.rsplit('/').next().unwrap_or_default();
+        let named = match last {
+            // Whose neighbour is meant does not stand there.
+            "." | ".." if self.replaceable() => self.resolved,
+            "." | ".." => return None,
+            _ => bare,
+        };
+        let dir = named.rfind('/').map_or("", |at| &named[..=at]);
+        Some(format!("{dir}{sibling}{slash}"))
+    }
+}
+
 impl Tracer {
-    /// The new path of a redirected call; `None` where it would lead a process in another mount namespace astray.
-    pub(super) fn redirected(&self, tid: Tid, text: &str, target: &Target) -> Option<Vec<u8>> {
-        match target {
-            Target::Sibling(name) => {
-                let bare = text.trim_end_matches('/');
-                let dir = bare.rfind('/').map_or("", |at| &bare[..=at]);
-                // What asks for a directory must go on doing so.
-                let slash = if bare.len() < text.len() { "/" } else { "" };
-                Some(format!("{dir}{name}{slash}").into_bytes())
-            }
-            Target::To(path) => self.at_home(tid).then(|| path.clone().into_bytes()),
-        }
-        .filter(|path| (path.len() as u64) < SCRATCH)
+    /// The new path of a redirected call; `None` where it would lead astray.
+    pub(super) fn redirected(&self, tid: Tid, name: Name<'_>, target: &Target) -> Option<Vec<u8>> {
+        let path = match target {
+            Target::Sibling(sibling) => name.beside(sibling)?,
+            Target::To(path) => (name.replaceable() && self.at_home(tid)).then(|| path.clone())?,
+        };
+        Some(path.into_bytes()).filter(|path| (path.len() as u64) < SCRATCH)
     }
 
     /// Whether the thread shares the supervisor's mount namespace and root directory.
     fn at_home(&self, tid: Tid) -> bool {
-        path::namespace(tid, "mnt") == self.own_mount_namespace && path::root(tid).as_deref() == Some("/")
+        self.in_own_mount_namespace(tid) && path::root(tid).as_deref() == Some("/")
+    }
+
+    /// Whether the thread shares the supervisor's mount namespace; not if the kernel does not tell.
+    pub(super) fn in_own_mount_namespace(&self, tid: Tid) -> bool {
+        known_and_same(self.own_mount_namespace.as_deref(), path::namespace(tid, "mnt").as_deref())
     }
 
     /// At the call's entry: go elsewhere.
@@ -82,5 +116,42 @@ impl Tracer {
         let Some(page) = page else { return self.resume_with(tid, &call::finished(&saved, result)) };
         let (number, args) = (call::abi(&saved).injected().munmap, [page, SCRATCH, 0, 0, 0, 0]);
         self.inject(tid, saved, Injection { number, args }, Step::Unmap { result });
+    }
+}
+
+fn known_and_same(ours: Option<&str>, theirs: Option<&str>) -> bool {
+    ours.is_some() && ours == theirs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_that_the_kernel_does_not_tell_is_not_ours() {
+        assert!(known_and_same(Some("mnt:[1]"), Some("mnt:[1]")));
+        for (ours, theirs) in [(Some("mnt:[1]"), Some("mnt:[2]")), (Some("mnt:[1]"), None), (None, None)] {
+            assert!(!known_and_same(ours, theirs), "{ours:?} {theirs:?}");
+        }
+    }
+
+    #[test]
+    fn a_neighbour_is_that_of_what_the_path_means() {
+        let resolved = "/proc/sys/kernel/x";
+        let beside = |text, bounds| Name { text, resolved, bounds }.beside("y");
+        for (text, expected) in [
+            ("/proc/sys/kernel/x", "/proc/sys/kernel/y"),
+            ("x", "y"),
+            ("x//", "y/"),
+            ("../kernel/./x", "../kernel/./y"),
+            ("/proc/sys/kernel/x/.", "/proc/sys/kernel/y/"),
+            ("x/./", "/proc/sys/kernel/y/"),
+            (".", "/proc/sys/kernel/y/"),
+            ("x/z/..", "/proc/sys/kernel/y/"),
+        ] {
+            assert_eq!(beside(text, Bounds::None).as_deref(), Some(expected), "{text}");
+        }
+        assert_eq!(beside("kernel/x", Bounds::Beneath).as_deref(), Some("kernel/y"));
+        assert_eq!(beside("kernel/x/.", Bounds::Root), None);
     }
 }

@@ -1,20 +1,22 @@
 //! What a trapped call gets: run it, answer it at its entry, make it a memfd, or send it elsewhere.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::Backend;
 use super::call::{self, Call, Decoded};
 use super::faults;
-use super::files::Scope;
 use super::fill::Fake;
 use super::memory::{How, Job};
 use super::metadata::{self, Metadata};
 use super::open::{self, Answer, Writer};
 use super::path::{self, Base, Bounds};
 use super::probe;
+use super::redirect::Name;
+use super::scopes::Scope;
 use super::steps::{Fill, Opened, Parked, Step};
 use super::syscalls::{Kind, Layout};
 use super::tracer::Tracer;
+use super::walk::wants_directory;
 use crate::rules::matcher::RuleIndex;
 use crate::rules::model::{Access, Action};
 use crate::rules::observed::{Hit, Scalar};
@@ -31,13 +33,13 @@ impl Tracer {
     pub(super) fn serve(&mut self, tid: Tid, regs: Registers) {
         let call = match call::decode(&regs, self.probe.syscall_marks) {
             Decoded::Ours(call) => call,
-            // A filter of the program's own asks for a tracer, and it has none: the kernel's answer to that.
             // A sibling's exec has taken the number over since this stop was told. It stands there now, to be told next.
             Decoded::Theirs | Decoded::Odd
                 if self.backend == Backend::SeccompTrace && ptrace::stands_at_exec(tid) =>
             {
                 return;
             }
+            // A filter of the program's own asks for a tracer, and it has none: the kernel's answer to that.
             Decoded::Theirs if self.backend == Backend::SeccompTrace => {
                 return self.resume_with(tid, &call::skipped(&regs, -i64::from(libc::ENOSYS)));
             }
@@ -83,8 +85,9 @@ impl Tracer {
         }
     }
 
-    /// Takes up a new rule set.
+    /// Takes up a new rule set, and forgets namespaces that are gone.
     fn refresh(&mut self) {
+        self.files.sweep(&self.tracees, Instant::now());
         let current = self.shared.load();
         if !std::sync::Arc::ptr_eq(&current, &self.active) {
             self.active = current.clone();
@@ -134,12 +137,15 @@ impl Tracer {
             (_, Some(how)) if how.resolve & libc::RESOLVE_BENEATH != 0 => Bounds::Beneath,
             _ => Bounds::None,
         };
-        let Some(resolved) = path::resolve(tid, base, text, bounds) else { return self.resume(tid, 0) };
-        if may_serve && faults::serves(&resolved) {
-            self.expect_waiting_faults(tid, &resolved);
+        let resolved = path::resolve(tid, base, text, bounds);
+        // What cannot be told might be such a device.
+        if may_serve && resolved.as_deref().is_none_or(faults::serves) {
+            self.expect_waiting_faults(tid, text);
         }
-        match self.active.matcher.lookup(&resolved) {
-            Some(rule) => self.apply(tid, regs, call, rule, text, &resolved, how),
+        let Some(resolved) = resolved else { return self.resume(tid, 0) };
+        let found = self.active.matcher.lookup(&resolved);
+        match found.filter(|rule| self.active.answers(*rule, call.syscall.kind)) {
+            Some(rule) => self.apply(tid, regs, call, rule, Name { text, resolved: &resolved, bounds }, how),
             None => match call.syscall.kind {
                 Kind::Statfs(width) if about_type => self.report_type(tid, regs, &call, &resolved, width),
                 _ => self.resume(tid, 0),
@@ -159,24 +165,22 @@ impl Tracer {
         }
     }
 
-    #[allow(clippy::too_many_arguments)] // One call's facts, used once.
     fn apply(
         &mut self,
         tid: Tid,
         regs: Registers,
         call: Call,
         rule: RuleIndex,
-        text: &str,
-        resolved: &str,
+        name: Name<'_>,
         how: Option<How>,
     ) {
         let active = self.active.clone();
         match active.rules.get(rule).map(|rule| &rule.action) {
             Some(Action::File { path, value, access }) => {
                 self.count(tid, &call, rule);
-                self.fake(tid, regs, &call, text, how, (path, value, *access));
+                self.fake(tid, regs, &call, name.text, how, (path, value, *access));
             }
-            Some(Action::Redirect { target, .. }) => match self.redirected(tid, text, target) {
+            Some(Action::Redirect { target, .. }) => match self.redirected(tid, name, target) {
                 Some(new) => {
                     self.count(tid, &call, rule);
                     self.redirect(tid, regs, call, new);
@@ -184,7 +188,7 @@ impl Tracer {
                 None => self.resume(tid, 0),
             },
             _ => {
-                tracing::debug!(resolved, "no file rule at the matched index");
+                tracing::debug!(name.resolved, "no file rule at the matched index");
                 self.resume(tid, 0);
             }
         }
@@ -228,7 +232,7 @@ impl Tracer {
         (path, value, access): (&str, &str, Access),
     ) {
         let spec = call.syscall;
-        let directory = text.ends_with('/');
+        let directory = wants_directory(text);
         let skip = |result: i64| call::skipped(&regs, result);
         let flags = match spec.kind {
             Kind::Open => call.arg(spec.flags) as i32,
@@ -261,7 +265,7 @@ impl Tracer {
         let scope = Scope::of(path);
         let answer = open::answer(flags, directory, access, || Writer {
             root: is_root(tid, Uid::Filesystem),
-            in_scope: scope != Scope::Node || path::namespace(tid, "mnt") == self.own_mount_namespace,
+            in_scope: scope != Scope::Node || self.in_own_mount_namespace(tid),
         });
         let (content, writer) = match answer {
             Answer::Fail(errno) => return self.resume_with(tid, &skip(-i64::from(errno))),

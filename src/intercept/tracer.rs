@@ -129,6 +129,7 @@ impl Tracer {
                     // No child at all: whatever was missed, no tracee is left. Sleep until a request rings.
                     Ok(None) => {
                         self.tracees.clear();
+                        self.files.release();
                         self.idle();
                         self.wait_for_request();
                     }
@@ -264,8 +265,9 @@ impl Tracer {
         if self.tracees.remove(&tid) {
             self.count_tracees();
         }
-        self.files.sweep(Instant::now());
+        self.files.sweep(&self.tracees, Instant::now());
         if self.tracees.is_empty() {
+            self.files.release();
             self.idle();
         }
         if let Some(waiter) = self.exits.remove(&tid) {

@@ -8,7 +8,7 @@ pub const MAX_RULES: usize = 16_384;
 pub const MAX_PATH_BYTES: usize = 4095;
 /// Most `**` in one glob, and none beside another: each further one multiplies the places that a path could be at.
 pub const MAX_DOUBLE_STARS: usize = 2;
-/// Longest fake-file value, in bytes: what fits a page, as for a sysctl.
+/// Longest fake-file value, in bytes: far more than any sysctl says, little enough to be copied at every open.
 pub const MAX_VALUE_BYTES: usize = 65_536;
 /// Where `to:` targets other than `/dev/null` must lie.
 pub const FILES_DIR: &str = "/var/lib/sandbar/files/";

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::canonical::canonical;
 use super::model::{Action, Rule};
 
 /// Index of a rule in the list that the matcher was compiled from.
@@ -40,7 +41,7 @@ impl Matcher {
         for (index, rule) in rules.iter().enumerate() {
             match &rule.action {
                 Action::Filesystem { path, .. } => matcher.filesystems.push((path.clone(), index)),
-                action => matcher.insert(action.pattern(), index),
+                action => matcher.insert(&canonical(action.pattern()), index),
             }
         }
         // Longest path first, so that the most specific filesystem rule is found first; ties by precedence.
@@ -68,8 +69,9 @@ impl Matcher {
         self.any_last_segment || self.last_segments.contains(last_segment)
     }
 
-    /// The file or redirect rule for an absolute, canonical path.
+    /// The file or redirect rule for an absolute path without `.` and `..`.
     pub fn lookup(&self, path: &str) -> Option<RuleIndex> {
+        let path = &*canonical(path);
         let mut walk = Walk::default();
         walk.enter(&self.globs);
         segments(path).for_each(|segment| walk.step(segment));
@@ -97,10 +99,17 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
 }
 
 impl Node {
-    fn descend<'a>(&mut self, mut rest: impl Iterator<Item = &'a str>) -> &mut Node {
-        let Some(segment) = rest.next() else { return self };
-        let child = match segment {
-            "**" => &mut **self.any_depth.get_or_insert_default(),
+    fn descend<'a>(&mut self, segments: impl Iterator<Item = &'a str>) -> &mut Node {
+        let mut node = self;
+        for segment in segments {
+            node = node.child(segment);
+        }
+        node
+    }
+
+    fn child(&mut self, segment: &str) -> &mut Node {
+        match segment {
+            "**" => self.any_depth.get_or_insert_default(),
             wild if wild.contains('*') => {
                 let wanted = Wildcard::new(wild);
                 let at = self.wild.iter().position(|(known, _)| *known == wanted).unwrap_or_else(|| {
@@ -110,13 +119,24 @@ impl Node {
                 &mut self.wild[at].1
             }
             literal => self.literal.entry(literal.to_owned()).or_default(),
-        };
-        child.descend_boxed(&mut rest)
+        }
     }
 
-    // Recursion through a trait object keeps the iterator type from growing with each level.
-    fn descend_boxed(&mut self, rest: &mut dyn Iterator<Item = &str>) -> &mut Node {
-        self.descend(rest)
+    fn take_children(&mut self, into: &mut Vec<Node>) {
+        into.extend(self.literal.drain().map(|(_, node)| node));
+        into.extend(self.wild.drain(..).map(|(_, node)| node));
+        into.extend(self.any_depth.take().map(|node| *node));
+    }
+}
+
+/// One after the other: a glob may have 2,000 segments, and a stack would not have room for as many drops in each other.
+impl Drop for Node {
+    fn drop(&mut self) {
+        let mut left = Vec::new();
+        self.take_children(&mut left);
+        while let Some(mut node) = left.pop() {
+            node.take_children(&mut left);
+        }
     }
 }
 
@@ -228,6 +248,39 @@ mod tests {
         // Not joined: a thread that takes for ever would be the failure.
         let found = heard.recv_timeout(std::time::Duration::from_secs(20));
         assert_eq!(found, Ok([Some(0), Some(1), None]));
+    }
+
+    #[test]
+    fn a_rule_behind_a_link_of_procfs_is_found_by_either_name() {
+        let matcher = redirects(&["/proc/mounts", "/proc/net/dev", "/proc/net/**/x", "/proc/self/net/tcp"]);
+        for (path, expected) in [
+            ("/proc/mounts", Some(0)),
+            ("/proc/self/mounts", Some(0)),
+            ("/proc/self/net/dev", Some(1)),
+            ("/proc/net/dev", Some(1)),
+            ("/proc/self/net/a/x", Some(2)),
+            ("/proc/net/tcp", Some(3)),
+            ("/proc/1/net/dev", None),
+        ] {
+            assert_eq!(matcher.lookup(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn globs_of_any_depth_need_little_stack() {
+        let run = || {
+            for part in ["a/", "*/", "a*/", "**/a/"] {
+                let glob = format!("/proc/{}x*", part.repeat(4000 / part.len()));
+                let matcher = redirects(&[&glob, "/proc/**/y"]);
+                assert_eq!(
+                    matcher.lookup(&format!("/proc/{}x", "a/".repeat(4000 / part.len()))),
+                    Some(0),
+                    "{part}"
+                );
+                drop(matcher);
+            }
+        };
+        std::thread::Builder::new().stack_size(128 << 10).spawn(run).unwrap().join().unwrap();
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! sides share them (`slots`, `table`, `observed`).
 
 pub mod bounds;
+pub mod canonical;
 pub mod matcher;
 pub mod model;
 pub mod observed;

@@ -25,6 +25,8 @@ files:
 - {path: /proc/sys/kernel/sandbar_fake, value: \"fake\\n\"}
 - {path: /proc/sys/kernel/sandbar_writable, value: \"10\\n\", access: ReadWrite}
 - {path: /proc/sys/net/sandbar_network, value: \"7\\n\", access: ReadWrite}
+- {path: /proc/net/sandbar_net, value: \"net\\n\"}
+- {path: /proc/self/sandbar_self, value: \"self\\n\"}
 redirects:
 - {from: /proc/sys/kernel/sandbar_to, to: /var/lib/sandbar/files/test-target}
 - {from: /proc/sys/kernel/sandbar_fifo, to: /var/lib/sandbar/files/test-fifo}
@@ -50,9 +52,10 @@ const fn case(guest: &'static str, args: &'static [&'static str]) -> Case {
 pub const CASES: &[Case] = &[
     case("paths", &[FAKE, "fake"]),
     case("paths", &[REDIRECT, TARGET]),
+    case("names", &["sandbar_net", "sandbar_self"]),
     case("fakes", &[FAKE, WRITABLE]),
     case("scopes", &[WRITABLE, NETWORK]),
-    case("openat2", &[FAKE]),
+    case("openat2", &[FAKE, REDIRECT]),
     case("filesystems", &["58465342"]),
     case("storm", &[FAKE, REDIRECT, TARGET]),
     Case {

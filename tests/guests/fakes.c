@@ -67,6 +67,9 @@ int main(int argc, char **argv)
     CHECK(open(text, O_RDONLY) < 0 && errno == ENOTDIR, "slash behind");
     CHECK(stat(text, &found) < 0 && errno == ENOTDIR, "slash behind, stat");
     CHECK(access(text, R_OK) < 0 && errno == ENOTDIR, "slash behind, access");
+    snprintf(text, sizeof text, "%s/.", ro);
+    CHECK(open(text, O_RDONLY) < 0 && errno == ENOTDIR, "dot behind");
+    CHECK(stat(text, &found) < 0 && errno == ENOTDIR, "dot behind, stat");
     CHECK(access(ro, R_OK) == 0 && access(ro, X_OK) < 0 && errno == EACCES, "access");
     CHECK(access(ro, 64) < 0 && errno == EINVAL, "access of nonsense");
     CHECK(stat(ro, &found) == 0 && S_ISREG(found.st_mode) && found.st_size == 0 && found.st_nlink == 1, "stat");

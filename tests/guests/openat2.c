@@ -1,4 +1,5 @@
-/* openat2 with RESOLVE_IN_ROOT and RESOLVE_BENEATH: a fake's path below another root is no fake. ARGS: a fake's path. */
+/* openat2 with RESOLVE_IN_ROOT and RESOLVE_BENEATH: a fake's path below another root is no fake. ARGS: the path of a fake, and of a
+   redirect where nothing is. */
 #include "guest.h"
 
 static long how(int dirfd, const char *path, uint64_t resolve, size_t size)
@@ -15,7 +16,7 @@ static long how(int dirfd, const char *path, uint64_t resolve, size_t size)
 
 int main(int argc, char **argv)
 {
-    if (argc != 2)
+    if (argc != 3)
         return 2;
     enum { BENEATH = 8, IN_ROOT = 16 };
     const char *path = argv[1];
@@ -32,6 +33,10 @@ int main(int argc, char **argv)
     CHECK(how(proc, path + strlen("/proc/"), BENEATH, 24) == 1, "beneath");
     CHECK(how(proc, path, BENEATH, 24) == -EXDEV, "absolute, beneath");
     CHECK(how(tmp, "../proc/sys/kernel", BENEATH, 24) == -EXDEV, "out, beneath");
+    const char *redirect = argv[2];
+    CHECK(how(AT_FDCWD, redirect, 0, 24) == 0, "a redirect");
+    CHECK(how(root, redirect, IN_ROOT, 24) == -ENOENT, "a redirect in a root: the call as it is");
+    CHECK(how(proc, redirect + strlen("/proc/"), BENEATH, 24) == -ENOENT, "a redirect beneath: the call as it is");
     CHECK(how(AT_FDCWD, path, 0, 8) == -EINVAL, "too small");
     CHECK(outcome(syscall(SYS_openat2, AT_FDCWD, path, 8L, 24)) == -EFAULT, "no how");
     return verdict();

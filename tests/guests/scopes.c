@@ -51,5 +51,44 @@ int main(int argc, char **argv)
     CHECK(!strcmp(ended(pid), "exit 0"), "network namespace");
     SEES(net, "9\n");
     SEES(node, "12\n");
+    /* The kernel gives the number of a namespace that is gone to the next one: nobody sees what an earlier one wrote. */
+    for (int i = 0; i < 12; i++) {
+        fflush(stdout);
+        pid = fork();
+        if (pid == 0) {
+            failures = 0;
+            if (unshare(CLONE_NEWNET))
+                _exit(90);
+            SEES(net, "7\n");
+            put(net, "21\n");
+            SEES(net, "21\n");
+            fflush(stdout);
+            _exit(failures != 0);
+        }
+        CHECK(!strcmp(ended(pid), "exit 0"), "network namespace %d", i);
+        usleep(100000); /* until it is gone */
+    }
+    /* A value outlives its writer where others live, however long they do nothing but live. */
+    fflush(stdout);
+    pid = fork();
+    if (pid == 0) {
+        failures = 0;
+        if (unshare(CLONE_NEWNET))
+            _exit(90);
+        fflush(stdout);
+        pid_t writer = fork();
+        if (writer == 0) {
+            put(net, "21\n");
+            _exit(failures != 0);
+        }
+        CHECK(!strcmp(ended(writer), "exit 0"), "writer");
+        for (int i = 0; i < 35; i++)
+            usleep(100000), touch_paths();
+        SEES(net, "21\n");
+        fflush(stdout);
+        _exit(failures != 0);
+    }
+    CHECK(!strcmp(ended(pid), "exit 0"), "value without its writer");
+    SEES(net, "9\n");
     return verdict();
 }

@@ -287,7 +287,11 @@ mod tests {
         assert_eq!(rewired, [vec![], vec![], vec![Network::Bridge], vec![], vec![Network::Flannel]]);
         assert_eq!(rewires(Some("bridge"), &[], "none"), []);
         assert_eq!(rewires(Some("none"), &[], "none"), [Network::Bridge]);
-        assert_eq!(rewires(Some("bridge"), &[], "none"), [], "pods with the host's network alone leave nothing");
+        assert_eq!(
+            rewires(Some("bridge"), &[], "none"),
+            [],
+            "pods with the host's network alone leave nothing"
+        );
         assert_eq!(rewires(None, &[Remedy::PodNetwork], "none"), [Network::Bridge]);
     }
 
