@@ -84,9 +84,7 @@ type parts struct {
 	api        *component.APIServer
 	controller *component.ControllerManager
 	scheduler  *component.Scheduler
-	node       *agent.Node
-	kubelet    *component.Kubelet
-	kubeProxy  *component.KubeProxy
+	node       *agent.Parts // nil with --disable-agent
 }
 
 func newParts(f files, c *Config, l net.Listener) (*parts, error) {
