@@ -62,6 +62,7 @@ func (p *parts) run(ctx context.Context, f files, c *Config, db *kine.Process, u
 						logrus.Errorf("Failed to start deploying manifests: %v", err)
 					}
 				}()
+				go f.passwords(waiting, p.nodeName())
 			}
 		}
 		if ctx.Err() != nil {
@@ -86,4 +87,11 @@ func (p *parts) startControllers(r *running.Group, up func()) {
 	}
 	logrus.Info(version.Program + " is up and running")
 	up()
+}
+
+func (p *parts) nodeName() string {
+	if p.node == nil {
+		return ""
+	}
+	return p.node.Node.AgentConfig.NodeName
 }
