@@ -15,8 +15,9 @@ down: ## Stop it
 test: ## All tests (needs root; at most an hour cold, a few minutes warm)
 	@hack/test
 
-test-full: test ## Also nodes in every place, and the Go and CPython suites under the interceptor
+test-full: test ## Also nodes in every place, a second node of the stand-in, and the Go and CPython suites under the interceptor
 	@hack/e2e/run --node linux gvisor-4.4 gvisor-strict
+	@hack/e2e/agent
 	@hack/suites/go
 	@hack/suites/cpython
 

@@ -24,8 +24,8 @@ func unified() bool {
 	return unix.Statfs(cgroupRoot, &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
 }
 
-// validateCgroups refuses a kernel on which kubelet would not start.
-func validateCgroups() error {
+// ValidateCgroups refuses a kernel on which kubelet would not start.
+func ValidateCgroups() error {
 	if unified() {
 		raw, err := os.ReadFile(filepath.Join(cgroupRoot, "cgroup.controllers"))
 		if err != nil {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 	netutils "k8s.io/utils/net"
+
+	"sandbar.dev/hack/k3s/internal/version"
 )
 
 // runtimeState is not below the data directory: sockets want short paths.
@@ -19,8 +21,9 @@ const runtimeState = "/run/k3s/containerd"
 
 // Cluster is what the node has to know of its server.
 type Cluster struct {
-	DataDir, ServerTLS         string // the server's folder of certificates and their CAs
+	DataDir                    string
 	URL                        string
+	Issuer                     Issuer // of the node's certificates
 	NodeName                   string
 	NodeIPs, NodeExternalIPs   []net.IP
 	BindAddress                string
@@ -58,6 +61,7 @@ type Agent struct {
 	ClientKubeletCert, ClientKubeletKey         string
 	ServingKubeletCert, ServingKubeletKey       string
 	KubeConfigKubelet, KubeConfigKubeProxy      string
+	KubeConfigK3sController                     string
 	KubeletConfigDir, PodManifests              string
 	RuntimeSocket, ImageServiceSocket           string
 	CNIBinDir, CNIConfDir                       string
@@ -113,14 +117,15 @@ func NewNode(o *Options, c *Cluster) (*Node, error) {
 			RDTConfig:     ifRegular(at("etc", "containerd", "rdt_config.yaml")),
 		},
 		AgentConfig: Agent{
-			DataDir: c.DataDir, URL: c.URL, NodeName: c.NodeName, NodeConfigPath: "/etc/rancher/node",
+			DataDir: c.DataDir, URL: c.URL, NodeName: c.NodeName, NodeConfigPath: nodeConfig,
 			NodeIPs: c.NodeIPs, NodeExternalIPs: c.NodeExternalIPs, NodeIP: c.NodeIPs[0].String(),
 			ClusterDomain: c.ClusterDomain, ClusterCIDRs: c.ClusterCIDRs, ServiceCIDRs: c.ServiceCIDRs,
 			ClientCA: at("client-ca.crt"), ServerCA: at("server-ca.crt"),
 			ClientKubeletCert: at("client-kubelet.crt"), ClientKubeletKey: at("client-kubelet.key"),
 			ServingKubeletCert: at("serving-kubelet.crt"), ServingKubeletKey: at("serving-kubelet.key"),
 			KubeConfigKubelet: at("kubelet.kubeconfig"), KubeConfigKubeProxy: at("kubeproxy.kubeconfig"),
-			KubeletConfigDir: at("etc", "kubelet.conf.d"), PodManifests: at("pod-manifests"),
+			KubeConfigK3sController: at(version.Program + "controller.kubeconfig"),
+			KubeletConfigDir:        at("etc", "kubelet.conf.d"), PodManifests: at("pod-manifests"),
 			ImageServiceSocket: o.ImageServiceEndpoint, RuntimeSocket: o.ContainerRuntimeEndpoint,
 			PauseImage: o.PauseImage, Snapshotter: o.Snapshotter,
 			SystemDefaultRegistry: o.SystemDefaultRegistry, AirgapExtraRegistry: o.AirgapExtraRegistry.Value(),
@@ -165,9 +170,11 @@ func NewNode(o *Options, c *Cluster) (*Node, error) {
 			a.ListenAddress = "::"
 		}
 	}
-	if err := clusterDNS(a, c); err != nil {
+	dns, err := ClusterDNS(c.ClusterDNS, c.ServiceCIDRs)
+	if err != nil {
 		return nil, err
 	}
+	a.ClusterDNSs = dns
 	if err := sameFamilies(a); err != nil {
 		return nil, err
 	}
@@ -180,20 +187,20 @@ func NewNode(o *Options, c *Cluster) (*Node, error) {
 	return n, nil
 }
 
-// clusterDNS defaults to the tenth address of every service network.
-func clusterDNS(a *Agent, c *Cluster) error {
-	a.ClusterDNSs = c.ClusterDNS
-	if len(a.ClusterDNSs) > 0 {
-		return nil
+// ClusterDNS defaults to the tenth address of every service network.
+func ClusterDNS(given []string, services []*net.IPNet) ([]string, error) {
+	if len(given) > 0 {
+		return given, nil
 	}
-	for _, s := range c.ServiceCIDRs {
+	var out []string
+	for _, s := range services {
 		ip, err := netutils.GetIndexedIP(s, 10)
 		if err != nil {
-			return fmt.Errorf("cannot configure default cluster-dns address: %w", err)
+			return nil, fmt.Errorf("cannot configure default cluster-dns address: %w", err)
 		}
-		a.ClusterDNSs = append(a.ClusterDNSs, ip.String())
+		out = append(out, ip.String())
 	}
-	return nil
+	return out, nil
 }
 
 // sameFamilies is k3s's check that node, pods and services speak the same IP versions.

@@ -1,5 +1,4 @@
-// The node's certificates and kubeconfigs, under k3s's names below <data>/agent. k3s fetches
-// them from its supervisor; here the CAs lie in the server's folder of the same process.
+// The node's certificates and kubeconfigs, under k3s's names below <data>/agent.
 package agent
 
 import (
@@ -12,8 +11,17 @@ import (
 	"sandbar.dev/hack/k3s/internal/version"
 )
 
+// Issuer is where the node's certificates come from: the server of the same process has the CAs,
+// an agent asks its server.
+type Issuer interface {
+	// Authority returns the certificate of the CA `client` or `server`.
+	Authority(name string) ([]byte, error)
+	// Ensure puts a certificate and its key into the leaf's files.
+	Ensure(pki.Leaf) error
+}
+
 // writeFiles makes what is missing, see package pki.
-func writeFiles(n *Node, serverTLS string) error {
+func writeFiles(n *Node, issuer Issuer) error {
 	a := &n.AgentConfig
 	dir := filepath.Join(a.DataDir, "agent")
 	for _, d := range []string{dir, filepath.Join(dir, "etc", "containerd"), a.KubeletConfigDir} {
@@ -21,22 +29,14 @@ func writeFiles(n *Node, serverTLS string) error {
 			return err
 		}
 	}
-	for _, name := range []string{"client-ca.crt", "server-ca.crt"} {
-		raw, err := os.ReadFile(filepath.Join(serverTLS, name))
+	for name, file := range map[string]string{"client": a.ClientCA, "server": a.ServerCA} {
+		raw, err := issuer.Authority(name)
 		if err != nil {
 			return err
 		}
-		if err := pki.WriteFile(filepath.Join(dir, name), raw, 0o600); err != nil {
+		if err := pki.WriteFile(file, raw, 0o600); err != nil {
 			return err
 		}
-	}
-	client, err := openCA(serverTLS, "client")
-	if err != nil {
-		return err
-	}
-	server, err := openCA(serverTLS, "server")
-	if err != nil {
-		return err
 	}
 
 	serving := pki.Leaf{Cert: a.ServingKubeletCert, Key: a.ServingKubeletKey, CommonName: a.NodeName,
@@ -44,20 +44,20 @@ func writeFiles(n *Node, serverTLS string) error {
 	for _, ip := range append(a.NodeIPs, a.NodeExternalIPs...) {
 		serving.SANs = append(serving.SANs, ip.String())
 	}
-	if _, err := server.Ensure(serving); err != nil {
-		return fmt.Errorf("%s: %w", a.ServingKubeletCert, err)
+	if err := issuer.Ensure(serving); err != nil {
+		return fmt.Errorf("%s: %w", serving.Cert, err)
 	}
 	controller := version.Program + "-controller"
 	for _, u := range []struct{ name, cn, org, config string }{
 		{"kubelet", "system:node:" + a.NodeName, "system:nodes", a.KubeConfigKubelet},
 		{"kube-proxy", "system:kube-proxy", "", a.KubeConfigKubeProxy},
-		{controller, "system:" + controller, "", filepath.Join(dir, version.Program+"controller.kubeconfig")},
+		{controller, "system:" + controller, "", a.KubeConfigK3sController},
 	} {
 		leaf := pki.Leaf{CommonName: u.cn, Cert: filepath.Join(dir, "client-"+u.name+".crt"), Key: filepath.Join(dir, "client-"+u.name+".key")}
 		if u.org != "" {
 			leaf.Organization = []string{u.org}
 		}
-		if _, err := client.Ensure(leaf); err != nil {
+		if err := issuer.Ensure(leaf); err != nil {
 			return fmt.Errorf("%s: %w", leaf.Cert, err)
 		}
 		if err := kubeconfig.Write(u.config, a.URL, a.ServerCA, leaf.Cert, leaf.Key); err != nil {
@@ -67,8 +67,24 @@ func writeFiles(n *Node, serverTLS string) error {
 	return nil
 }
 
-func openCA(dir, name string) (*pki.Authority, error) {
-	return pki.OpenAuthority(name, filepath.Join(dir, name+"-ca.crt"), filepath.Join(dir, name+"-ca.key"))
+// LocalIssuer issues from the CAs in a server's folder: what is there and good is kept.
+type LocalIssuer struct{ Dir string }
+
+func (l LocalIssuer) Authority(name string) ([]byte, error) {
+	return os.ReadFile(filepath.Join(l.Dir, name+"-ca.crt"))
+}
+
+func (l LocalIssuer) Ensure(leaf pki.Leaf) error {
+	name := "client"
+	if leaf.Server {
+		name = "server"
+	}
+	ca, err := pki.OpenAuthority(name, filepath.Join(l.Dir, name+"-ca.crt"), filepath.Join(l.Dir, name+"-ca.key"))
+	if err != nil {
+		return err
+	}
+	_, err = ca.Ensure(leaf)
+	return err
 }
 
 // writeCrictl tells crictl where the runtime is.

@@ -1,10 +1,12 @@
-// What k3s reads or keeps on the host for its node: the node's id and a usable resolv.conf.
+// What k3s reads or keeps on the host for its node: its name and addresses, its id and password,
+// and a usable resolv.conf.
 package agent
 
 import (
 	"bufio"
 	"crypto/rand"
 	"encoding/hex"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,12 +14,50 @@ import (
 	"strings"
 
 	"github.com/sirupsen/logrus"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 
 	"sandbar.dev/hack/k3s/internal/pki"
 )
 
+// NameAndIPs completes a node's name and addresses from the host.
+func NameAndIPs(name string, given []string) (string, []net.IP, error) {
+	var ips []net.IP
+	for _, s := range given {
+		ip := net.ParseIP(s)
+		if ip == nil {
+			return "", nil, fmt.Errorf("invalid node-ip: invalid ip format '%s'", s)
+		}
+		ips = append(ips, ip)
+	}
+	if len(ips) == 0 {
+		ip, err := utilnet.ChooseHostInterface()
+		if err != nil {
+			return "", nil, err
+		}
+		ips = []net.IP{ip}
+	}
+	if name == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return "", nil, err
+		}
+		name = host
+	}
+	return strings.ToLower(name), ips, nil
+}
+
+// PasswordFile holds what a node proves with that it is the one which had its name before.
+const PasswordFile = nodeConfig + "/password"
+
+const nodeConfig = "/etc/rancher/node"
+
+// NodePassword returns it, made once.
+func NodePassword(file string) (string, error) { return onceIn(file, 16, 0o600) }
+
 // nodeID returns the id that --with-node-id appends, made once.
-func nodeID(file string) (string, error) {
+func nodeID(file string) (string, error) { return onceIn(file, 4, 0o644) }
+
+func onceIn(file string, size int, mode os.FileMode) (string, error) {
 	raw, err := os.ReadFile(file)
 	if err == nil {
 		return strings.TrimSpace(string(raw)), nil
@@ -25,12 +65,12 @@ func nodeID(file string) (string, error) {
 	if !os.IsNotExist(err) {
 		return "", err
 	}
-	b := make([]byte, 4)
+	b := make([]byte, size)
 	if _, err := rand.Read(b); err != nil {
 		return "", err
 	}
-	id := hex.EncodeToString(b)
-	return id, pki.WriteFile(file, []byte(id+"\n"), 0o644)
+	made := hex.EncodeToString(b)
+	return made, pki.WriteFile(file, []byte(made+"\n"), mode)
 }
 
 // resolvConf returns the file whose name servers pods get: the one asked for, else the first

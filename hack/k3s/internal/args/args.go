@@ -32,3 +32,15 @@ func Has(own []string, flag string) bool {
 		return name == flag
 	})
 }
+
+// Split undoes commas inside the values of a flag that may be given several times.
+func Split(values []string) (out []string) {
+	for _, v := range values {
+		for _, s := range strings.Split(v, ",") {
+			if s = strings.TrimSpace(s); s != "" {
+				out = append(out, s)
+			}
+		}
+	}
+	return out
+}

@@ -14,6 +14,7 @@ import (
 
 	"sandbar.dev/hack/k3s/internal/bundle"
 	"sandbar.dev/hack/k3s/internal/configfile"
+	"sandbar.dev/hack/k3s/internal/join"
 	"sandbar.dev/hack/k3s/internal/kubectl"
 	"sandbar.dev/hack/k3s/internal/logging"
 	"sandbar.dev/hack/k3s/internal/server"
@@ -35,19 +36,25 @@ func Main(args []string) {
 }
 
 func parser() *configfile.Parser {
-	valid := map[string]bool{}
-	for _, f := range serverFlags(&server.Options{}, new(bool)) {
-		for _, n := range f.Names() {
-			valid[n] = true
+	names := func(flags []cli.Flag) map[string]bool {
+		valid := map[string]bool{}
+		for _, f := range flags {
+			for _, n := range f.Names() {
+				valid[n] = true
+			}
 		}
+		return valid
 	}
 	return &configfile.Parser{
-		Commands: []string{"server"},
+		Commands: []string{"server", "agent"},
 		Flags:    []string{"--config", "-c"},
 		Env:      version.ProgramUpper + "_CONFIG_FILE",
 		Default:  defaultConfig,
-		Valid:    map[string]map[string]bool{"server": valid},
-		Warn:     logrus.Warnf,
+		Valid: map[string]map[string]bool{
+			"server": names(serverFlags(&server.Options{}, new(bool))),
+			"agent":  names(agentFlags(&join.Options{}, new(bool))),
+		},
+		Warn: logrus.Warnf,
 	}
 }
 
@@ -73,12 +80,17 @@ func newApp() *cli.App {
 	// The error is logged once, at the end, by Main.
 	app.ExitErrHandler = func(*cli.Context, error) {}
 
-	options := &server.Options{}
+	options, joining := &server.Options{}, &join.Options{}
 	app.Commands = []*cli.Command{
 		{
 			Name: "server", Usage: "Run management server", UsageText: version.Program + " server [OPTIONS]",
 			Flags: serverFlags(options, &debug), Before: setDebug,
 			Action: func(c *cli.Context) error { return runServer(c, options) },
+		},
+		{
+			Name: "agent", Usage: "Run node agent", UsageText: version.Program + " agent [OPTIONS]",
+			Flags: agentFlags(joining, &debug), Before: setDebug,
+			Action: func(c *cli.Context) error { return runAgent(c, joining) },
 		},
 		{
 			Name: "kubectl", Usage: "Run kubectl", SkipFlagParsing: true, HideHelp: true, HideHelpCommand: true,
@@ -97,7 +109,7 @@ func newApp() *cli.App {
 // withStubs adds the commands of k3s that the stand-in does not have, so that they say so.
 func withStubs(app *cli.App) *cli.App {
 	for _, s := range [][2]string{
-		{"agent", "Run node agent"}, {"check-config", "Run config check"}, {"token", "Manage tokens"}, {"certificate", "Manage K3s certificates"},
+		{"check-config", "Run config check"}, {"token", "Manage tokens"}, {"certificate", "Manage K3s certificates"},
 		{"etcd-snapshot", "Manage etcd snapshots"}, {"secrets-encrypt", "Control secrets encryption"},
 		{"completion", "Install shell completion script"},
 	} {
@@ -105,9 +117,6 @@ func withStubs(app *cli.App) *cli.App {
 		app.Commands = append(app.Commands, &cli.Command{
 			Name: name, Usage: s[1] + " (not in this stand-in)", SkipFlagParsing: true, HideHelp: true, HideHelpCommand: true,
 			Action: func(*cli.Context) error {
-				if name == "agent" {
-					return errors.New("this k3s stand-in has no supervisor API, so no agent can join; `" + version.Program + " server` runs a node too")
-				}
 				return fmt.Errorf("`%s %s` is not in this stand-in", version.Program, name)
 			},
 		})
@@ -116,35 +125,65 @@ func withStubs(app *cli.App) *cli.App {
 }
 
 func runServer(c *cli.Context, o *server.Options) error {
-	if c.NArg() > 0 {
-		logrus.Warnf("ignoring arguments: %v", c.Args().Slice())
-	}
-	if err := logging.Setup(o.LogFile, o.AlsoLogToStderr); err != nil {
+	if err := begin(c, o.LogFile, o.AlsoLogToStderr); err != nil {
 		return err
 	}
-	if err := stage(o); err != nil {
-		return err
+	if !o.DisableAgent || o.FlannelBackend != "none" { // else nobody would look for them
+		if err := stage(o.DataDir, o.Agent.PreferBundledBin); err != nil {
+			return err
+		}
 	}
 	config, err := server.NewConfig(o)
 	if err != nil {
 		return err
 	}
-	warnInert(c)
+	warnInert(c, inertFlags())
 	logrus.Infof("Starting %s %s (a stand-in, not k3s itself)", version.Program, version.Full())
 	return server.Run(signals(), config)
 }
 
-// stage puts the node's programs, if this k3s has any, below the data directory and on PATH.
-func stage(o *server.Options) error {
-	source := bundle.Source()
-	if source == "" || o.DisableAgent && o.FlannelBackend == "none" { // nobody would look for them
-		return nil
+func runAgent(c *cli.Context, o *join.Options) error {
+	if err := begin(c, o.LogFile, o.AlsoLogToStderr); err != nil {
+		return err
+	}
+	if os.Getuid() != 0 && !o.Rootless {
+		return errors.New("agent requires additional privilege if not run with --rootless: not running as root")
+	}
+	if err := stage(o.DataDir, o.Agent.PreferBundledBin); err != nil {
+		return err
 	}
 	dir, err := server.DataDir(o.DataDir)
 	if err != nil {
 		return err
 	}
-	_, err = bundle.Stage(source, dir, o.Agent.PreferBundledBin)
+	o.DataDir = dir
+	config, err := join.NewConfig(o)
+	if err != nil {
+		return err
+	}
+	warnInert(c, inertAgentFlags())
+	logrus.Infof("Starting %s agent %s (a stand-in, not k3s itself)", version.Program, version.Full())
+	return join.Run(signals(), config)
+}
+
+func begin(c *cli.Context, logFile string, alsoStderr bool) error {
+	if c.NArg() > 0 {
+		logrus.Warnf("ignoring arguments: %v", c.Args().Slice())
+	}
+	return logging.Setup(logFile, alsoStderr)
+}
+
+// stage puts the node's programs, if this k3s has any, below the data directory and on PATH.
+func stage(dataDir string, preferBundled bool) error {
+	source := bundle.Source()
+	if source == "" {
+		return nil
+	}
+	dir, err := server.DataDir(dataDir)
+	if err != nil {
+		return err
+	}
+	_, err = bundle.Stage(source, dir, preferBundled)
 	return err
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"sandbar.dev/hack/k3s/internal/join"
 	"sandbar.dev/hack/k3s/internal/server"
 )
 
@@ -49,6 +50,51 @@ func TestFlags(t *testing.T) {
 	}
 	if got := o.APIServerArgs.Value(); len(got) != 1 || got[0] != "a=1,2" {
 		t.Errorf("%q", got)
+	}
+}
+
+// parseAgent runs the flags of `k3s agent`.
+func parseAgent(t *testing.T, args ...string) (*join.Options, error) {
+	t.Helper()
+	o := &join.Options{}
+	app := newApp()
+	app.Writer, app.ErrWriter = io.Discard, io.Discard
+	for _, c := range app.Commands {
+		if c.Name == "agent" {
+			c.Flags = agentFlags(o, new(bool))
+			c.Action = func(*cli.Context) error { return nil }
+		}
+	}
+	expanded, err := parser().Expand(append([]string{"k3s", "agent"}, args...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o, app.Run(expanded)
+}
+
+func TestAgentFlags(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	// One file may serve servers and agents: what only a server knows is left out.
+	text := "token: from-file\nnode-label: [a=b]\ncluster-cidr: 10.1.0.0/16\nkubelet-arg: [x=y]\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("K3S_URL", "https://192.0.2.1:6443")
+	o, err := parseAgent(t, "--config", file, "--node-name=n", "-i", "192.0.2.7", "--node-label=c=d", "--snapshotter=native",
+		"--pause-image=p", "--private-registry=/r", "--container-runtime-endpoint=/s", "--kube-proxy-arg=v=2", "-d", "/d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.ServerURL != "https://192.0.2.1:6443" || o.Token != "from-file" || o.NodeName != "n" || o.DataDir != "/d" || o.LBServerPort != 6444 {
+		t.Errorf("%+v", o)
+	}
+	a := &o.Agent
+	if strings.Join(a.NodeLabels.Value(), " ") != "a=b c=d" || a.Snapshotter != "native" || a.PauseImage != "p" || a.PrivateRegistry != "/r" ||
+		a.ContainerRuntimeEndpoint != "/s" || a.KubeletArgs.Value()[0] != "x=y" || a.KubeProxyArgs.Value()[0] != "v=2" {
+		t.Errorf("%+v", a)
+	}
+	if _, err := parseAgent(t, "--disable-kube-proxy"); err == nil || err.Error() != "flag provided but not defined: -disable-kube-proxy" {
+		t.Error(err)
 	}
 }
 

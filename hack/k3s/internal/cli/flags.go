@@ -4,6 +4,8 @@
 package cli
 
 import (
+	"slices"
+
 	"github.com/urfave/cli/v2"
 
 	"sandbar.dev/hack/k3s/internal/server"
@@ -82,5 +84,5 @@ func serverFlags(o *server.Options, debug *bool) []cli.Flag {
 		&cli.StringSliceFlag{Name: "node-ip", Aliases: []string{"i"}, Usage: "(agent/networking) IPv4/IPv6 addresses to advertise for node", Destination: &o.NodeIP},
 		&cli.StringSliceFlag{Name: "node-external-ip", Usage: "(agent/networking) IPv4/IPv6 external IP addresses to advertise for node", Destination: &o.NodeExternalIP},
 	}
-	return append(append(own, nodeFlags(&o.Agent)...), inertFlags()...)
+	return slices.Concat(own, nodeFlags(&o.Agent), sharedNodeFlags(&o.Agent), inertFlags())
 }

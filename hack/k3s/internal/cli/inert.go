@@ -57,9 +57,20 @@ func inertFlags() []cli.Flag {
 
 const inertUsage = "accepted, without effect in this stand-in"
 
+// inertAgentFlags are those of `k3s agent`.
+func inertAgentFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "vpn-auth", EnvVars: env("VPN_AUTH"), Usage: inertUsage},
+		&cli.StringFlag{Name: "vpn-auth-file", EnvVars: env("VPN_AUTH_FILE"), Usage: inertUsage},
+		&cli.BoolFlag{Name: "enable-pprof", Usage: inertUsage},
+		&cli.StringSliceFlag{Name: "node-internal-dns", Usage: inertUsage},
+		&cli.StringSliceFlag{Name: "node-external-dns", Usage: inertUsage},
+	}
+}
+
 // warnInert says which of the flags that were given do nothing.
-func warnInert(c *cli.Context) {
-	for _, f := range inertFlags() {
+func warnInert(c *cli.Context, inert []cli.Flag) {
+	for _, f := range inert {
 		name := f.Names()[0]
 		if c.IsSet(name) && !slices.Contains(quiet, name) {
 			logrus.Warnf("--%s is accepted, but has no effect in this stand-in", name)

@@ -1,4 +1,5 @@
-// The flags of k3s that are about its node, with k3s's names, defaults and variables.
+// The flags of k3s that are about its node, with k3s's names, defaults and variables: for servers
+// and agents alike, and those by which the server decides for all.
 package cli
 
 import (
@@ -24,7 +25,6 @@ func nodeFlags(o *agent.Options) []cli.Flag {
 		&cli.StringFlag{Name: "pause-image", Usage: "(agent/runtime) Customized pause image for containerd or docker sandbox", Value: "rancher/mirrored-pause:3.6", Destination: &o.PauseImage},
 		&cli.StringFlag{Name: "snapshotter", Usage: "(agent/runtime) Override default containerd snapshotter", Value: "overlayfs", Destination: &o.Snapshotter},
 		&cli.StringFlag{Name: "private-registry", Usage: "(agent/runtime) Private registry configuration file", Value: "/etc/rancher/k3s/registries.yaml", Destination: &o.PrivateRegistry},
-		&cli.StringFlag{Name: "system-default-registry", Usage: "(agent/runtime) Private registry to be used for all system images", Destination: &o.SystemDefaultRegistry, EnvVars: env("SYSTEM_DEFAULT_REGISTRY")},
 		&cli.StringSliceFlag{Name: "airgap-extra-registry", Hidden: true, Usage: "(agent/runtime) Additional registry to tag airgap images as being sourced from", Destination: &o.AirgapExtraRegistry},
 		&cli.BoolFlag{Name: "disable-default-registry-endpoint", Usage: "(agent/containerd) Disables containerd's fallback default registry endpoint when a mirror is configured for that registry", Destination: &o.DisableDefaultRegistryEndpoint},
 		&cli.BoolFlag{Name: "nonroot-devices", Usage: "(agent/containerd) Allows non-root pods to access devices by setting device_ownership_from_security_context=true in the containerd CRI config", Destination: &o.NonrootDevices},
@@ -35,9 +35,15 @@ func nodeFlags(o *agent.Options) []cli.Flag {
 		&cli.StringFlag{Name: "flannel-iface", Usage: "(agent/networking) Override default flannel interface", Destination: &o.FlannelIface},
 		&cli.StringFlag{Name: "flannel-conf", Usage: "(agent/networking) Override default flannel config file", Destination: &o.FlannelConf},
 		&cli.StringFlag{Name: "flannel-cni-conf", Usage: "(agent/networking) Override default flannel cni config file", Destination: &o.FlannelCniConf},
-		&cli.BoolFlag{Name: "disable-kube-proxy", Usage: "(components) Disable running kube-proxy", Destination: &o.DisableKubeProxy},
-		&cli.BoolFlag{Name: "disable-network-policy", Usage: "(components) Disable k3s default network policy controller", Destination: &o.DisableNetworkPolicy},
 		&cli.StringSliceFlag{Name: "kubelet-arg", Usage: "(agent/flags) Customized flag for kubelet process", Destination: &o.KubeletArgs},
 		&cli.StringSliceFlag{Name: "kube-proxy-arg", Usage: "(agent/flags) Customized flag for kube-proxy process", Destination: &o.KubeProxyArgs},
+	}
+}
+
+func sharedNodeFlags(o *agent.Options) []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "system-default-registry", Usage: "(agent/runtime) Private registry to be used for all system images", Destination: &o.SystemDefaultRegistry, EnvVars: env("SYSTEM_DEFAULT_REGISTRY")},
+		&cli.BoolFlag{Name: "disable-kube-proxy", Usage: "(components) Disable running kube-proxy", Destination: &o.DisableKubeProxy},
+		&cli.BoolFlag{Name: "disable-network-policy", Usage: "(components) Disable k3s default network policy controller", Destination: &o.DisableNetworkPolicy},
 	}
 }

@@ -4,9 +4,12 @@ package component
 import (
 	"context"
 	"net"
+	"net/http"
 	"sync/atomic"
 
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/server"
 	"k8s.io/client-go/rest"
 	basecompatibility "k8s.io/component-base/compatibility"
 	"k8s.io/component-base/featuregate"
@@ -19,6 +22,9 @@ import (
 type APIServer struct {
 	options  *options.ServerRunOptions
 	listener *advertised
+	// Before, if set, gets every request before the apiserver's own handlers, which it is given,
+	// with what they know clients by.
+	Before func(next http.Handler, known authenticator.Request) http.Handler
 }
 
 // NewAPIServer reads the flags. The listener comes from the caller, which has bound it
@@ -59,6 +65,13 @@ func (a *APIServer) Run(ctx context.Context) error {
 	config, err := app.NewConfig(completed)
 	if err != nil {
 		return err
+	}
+	if a.Before != nil {
+		outermost := &config.Aggregator.GenericConfig.Config
+		chain := outermost.BuildHandlerChainFunc
+		outermost.BuildHandlerChainFunc = func(h http.Handler, c *server.Config) http.Handler {
+			return a.Before(chain(h, c), c.Authentication.Authenticator)
+		}
 	}
 	a.listener.on.Store(true)
 	full, err := config.Complete()

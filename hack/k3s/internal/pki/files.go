@@ -46,11 +46,14 @@ func WriteFile(file string, data []byte, mode os.FileMode) error {
 }
 
 func writeCerts(file string, ders ...[]byte) error {
-	var out []byte
+	return WriteFile(file, encodeCerts(ders...), certMode)
+}
+
+func encodeCerts(ders ...[]byte) (out []byte) {
 	for _, der := range ders {
 		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
 	}
-	return WriteFile(file, out, certMode)
+	return out
 }
 
 func readCerts(file string) ([]*x509.Certificate, error) {

@@ -84,11 +84,44 @@ func (a *Authority) Ensure(l Leaf) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	now := time.Now()
+	der, err := a.issue(l, key.Public())
+	if err != nil {
+		return false, err
+	}
+	return true, writeCerts(l.Cert, der, a.cert.Raw)
+}
+
+// Answer issues the certificate for another's key, which is named by a request (DER), and
+// returns it with the CA's, as PEM. Nothing but the key is taken from the request.
+func (a *Authority) Answer(request []byte, l Leaf) ([]byte, error) {
+	r, err := x509.ParseCertificateRequest(request)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.CheckSignature(); err != nil {
+		return nil, err
+	}
+	der, err := a.issue(l, r.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	return encodeCerts(der, a.cert.Raw), nil
+}
+
+// Request makes a request for a certificate (DER) with the key in the file, made if it is missing.
+func Request(keyFile string) ([]byte, error) {
+	key, err := loadOrMakeKey(keyFile, false)
+	if err != nil {
+		return nil, err
+	}
+	return x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+}
+
+func (a *Authority) issue(l Leaf, pub crypto.PublicKey) ([]byte, error) {
 	t := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: l.CommonName, Organization: l.Organization},
 		NotBefore:   a.cert.NotBefore, // as k3s does: a clock that is behind does no harm
-		NotAfter:    now.Add(certLifetime).UTC(),
+		NotAfter:    time.Now().Add(certLifetime).UTC(),
 		KeyUsage:    x509.KeyUsageKeyEncipherment | x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
@@ -96,11 +129,7 @@ func (a *Authority) Ensure(l Leaf) (bool, error) {
 		t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	}
 	t.DNSNames, t.IPAddresses = names(l.SANs)
-	der, err := sign(t, a.cert, key.Public(), a.key)
-	if err != nil {
-		return false, err
-	}
-	return true, writeCerts(l.Cert, der, a.cert.Raw)
+	return sign(t, a.cert, pub, a.key)
 }
 
 // WriteSingle writes the CA's certificate alone: the controller-manager's signer wants no chain.

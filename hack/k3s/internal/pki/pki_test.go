@@ -2,6 +2,8 @@
 package pki
 
 import (
+	"crypto/ecdsa"
+	"crypto/tls"
 	"crypto/x509"
 	"os"
 	"path/filepath"
@@ -101,6 +103,46 @@ func TestExpiringCertificateIsRenewed(t *testing.T) {
 		t.Fatal(err)
 	}
 	ensure(t, authority(t, dir), leaf(dir), true)
+}
+
+// What a request asks for is not what it gets: only its key counts.
+func TestAnswer(t *testing.T) {
+	dir := t.TempDir()
+	a := authority(t, dir)
+	file := filepath.Join(dir, "node.key")
+	var last *x509.Certificate
+	for range 2 { // the key is made once
+		request, err := Request(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := a.Answer(request, Leaf{CommonName: "system:node:n1", Organization: []string{"system:nodes"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "node.crt"), out, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		certs, err := readCerts(filepath.Join(dir, "node.crt"))
+		if err != nil || len(certs) != 2 || certs[0].Subject.CommonName != "system:node:n1" || !certs[1].Equal(a.cert) {
+			t.Fatalf("%v, %v", certs, err)
+		}
+		if _, err := tls.LoadX509KeyPair(filepath.Join(dir, "node.crt"), file); err != nil {
+			t.Error(err)
+		}
+		if last != nil && !last.PublicKey.(*ecdsa.PublicKey).Equal(certs[0].PublicKey) {
+			t.Error("another key")
+		}
+		last = certs[0]
+	}
+	request, err := Request(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request[len(request)-1] ^= 1 // its signature
+	if _, err := a.Answer(request, Leaf{CommonName: "x"}); err == nil {
+		t.Error("a request that its key has not signed was answered")
+	}
 }
 
 func TestServiceKeyStays(t *testing.T) {

@@ -13,6 +13,10 @@ import (
 	"github.com/sirupsen/logrus"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	netutils "k8s.io/utils/net"
+
+	"sandbar.dev/hack/k3s/internal/agent"
+	"sandbar.dev/hack/k3s/internal/args"
+	"sandbar.dev/hack/k3s/internal/token"
 )
 
 // Config is a checked configuration of the control plane.
@@ -59,58 +63,31 @@ func (c *Config) notBuilt() error {
 }
 
 func (c *Config) tokens() (err error) {
-	c.TokenValue, err = tokenFrom(c.Token, c.TokenFile)
+	c.TokenValue, err = secretFrom(c.Token, c.TokenFile)
 	if err == nil {
-		c.AgentTokenValue, err = tokenFrom(c.AgentToken, c.AgentTokenFile)
+		c.AgentTokenValue, err = secretFrom(c.AgentToken, c.AgentTokenFile)
 	}
 	return err
 }
 
-// tokenFrom reads a secret from its flag or file and strips k3s's full form
-// K10<hash of the CA>::<user>:<secret>.
-func tokenFrom(value, file string) (string, error) {
-	if file != "" {
-		raw, err := os.ReadFile(file)
-		if err != nil {
-			return "", err
-		}
-		value = strings.TrimSpace(string(raw))
+// secretFrom reads a secret from its flag or file; of k3s's full form it takes the secret.
+func secretFrom(value, file string) (string, error) {
+	value, err := token.From(value, file)
+	if err != nil || !strings.HasPrefix(value, "K10") {
+		return value, err
 	}
-	if _, rest, ok := strings.Cut(value, "::"); ok && strings.HasPrefix(value, "K10") {
-		value = rest
-		if _, secret, ok := strings.Cut(rest, ":"); ok {
-			value = secret
-		}
+	if t, err := token.Parse(value); err == nil {
+		value = t.Secret
 	}
 	return value, nil
 }
 
 // node finds the node's name and addresses, and the names that the serving certificate covers.
-func (c *Config) node() error {
-	for _, s := range split(c.NodeIP.Value()) {
-		ip := net.ParseIP(s)
-		if ip == nil {
-			return fmt.Errorf("invalid node-ip: invalid ip format '%s'", s)
-		}
-		c.NodeIPs = append(c.NodeIPs, ip)
+func (c *Config) node() (err error) {
+	if c.NodeName, c.NodeIPs, err = agent.NameAndIPs(c.NodeName, args.Split(c.NodeIP.Value())); err != nil {
+		return err
 	}
-	if len(c.NodeIPs) == 0 {
-		ip, err := utilnet.ChooseHostInterface()
-		if err != nil {
-			return err
-		}
-		c.NodeIPs = []net.IP{ip}
-	}
-	if c.NodeName == "" {
-		name, err := os.Hostname()
-		if err != nil {
-			return err
-		}
-		c.NodeName = name
-	}
-	c.NodeName = strings.ToLower(c.NodeName)
-
-	if external := split(c.NodeExternalIP.Value()); c.AdvertiseAddress == "" && len(external) > 0 {
+	if external := args.Split(c.NodeExternalIP.Value()); c.AdvertiseAddress == "" && len(external) > 0 {
 		c.AdvertiseAddress = external[0]
 	}
 	if c.AdvertiseAddress == "" && len(c.NodeIP.Value()) > 0 {
@@ -119,7 +96,7 @@ func (c *Config) node() error {
 	if c.AdvertisePort == 0 {
 		c.AdvertisePort = c.HTTPSPort
 	}
-	c.SANs = append(split(c.TLSSan.Value()), "127.0.0.1", "::1", "localhost", c.NodeName)
+	c.SANs = append(args.Split(c.TLSSan.Value()), "127.0.0.1", "::1", "localhost", c.NodeName)
 	for _, ip := range c.NodeIPs {
 		c.SANs = append(c.SANs, ip.String())
 	}
@@ -148,7 +125,7 @@ func (c *Config) networks() (err error) {
 		return err
 	}
 	c.SANs = append(c.SANs, apiIP.String())
-	for _, s := range split(c.ClusterDNS.Value()) {
+	for _, s := range args.Split(c.ClusterDNS.Value()) {
 		if net.ParseIP(s) == nil {
 			return fmt.Errorf("invalid cluster-dns address %s", s)
 		}
@@ -197,7 +174,7 @@ func (c *Config) kubeconfig() error {
 }
 
 func cidrs(flag string, given []string, def string) (out []*net.IPNet, err error) {
-	list := split(given)
+	list := args.Split(given)
 	if len(list) == 0 {
 		list = []string{def}
 	}
@@ -209,18 +186,6 @@ func cidrs(flag string, given []string, def string) (out []*net.IPNet, err error
 		out = append(out, parsed)
 	}
 	return out, nil
-}
-
-// split undoes commas inside the values of a flag that may be given several times.
-func split(values []string) (out []string) {
-	for _, v := range values {
-		for _, s := range strings.Split(v, ",") {
-			if s = strings.TrimSpace(s); s != "" {
-				out = append(out, s)
-			}
-		}
-	}
-	return out
 }
 
 func join(nets []*net.IPNet) string {

@@ -1,11 +1,10 @@
-// Waits for the apiserver, and tells the init system that it was worth it.
+// Waits for the apiserver.
 package server
 
 import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"net"
 	"net/http"
 	"os"
 	"time"
@@ -54,26 +53,4 @@ func waitReady(ctx context.Context, f files, c *Config) error {
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
-}
-
-// takeNotifySocket hides the init system's socket from the apiserver, which would speak up
-// too early, and from kine.
-func takeNotifySocket() string {
-	socket := os.Getenv("NOTIFY_SOCKET")
-	_ = os.Unsetenv("NOTIFY_SOCKET")
-	return socket
-}
-
-// notifyReady is systemd's sd_notify.
-func notifyReady(socket string) {
-	if socket == "" {
-		return
-	}
-	conn, err := net.Dial("unixgram", socket)
-	if err != nil {
-		logrus.Warnf("Failed to notify the init system: %v", err)
-		return
-	}
-	_, _ = conn.Write([]byte("READY=1\n"))
-	_ = conn.Close()
 }

@@ -17,13 +17,14 @@ import (
 	"sandbar.dev/hack/k3s/internal/agent"
 	"sandbar.dev/hack/k3s/internal/component"
 	"sandbar.dev/hack/k3s/internal/kine"
+	"sandbar.dev/hack/k3s/internal/systemd"
 )
 
 const kineStart = 60 * time.Second
 
 // Run runs the server until the context ends (then nil) or until a part of it fails.
 func Run(ctx context.Context, c *Config) error {
-	notify := takeNotifySocket()
+	notify := systemd.TakeSocket()
 	dir, err := DataDir(c.DataDir)
 	if err != nil {
 		return err
@@ -55,7 +56,7 @@ func Run(ctx context.Context, c *Config) error {
 		return fmt.Errorf("failed to start cluster: %w", err)
 	}
 	logrus.Infof("Kine available at unix://%s, pid %d", kine.Socket, db.Pid())
-	return parts.run(ctx, f, c, db, func() { notifyReady(notify) })
+	return parts.run(ctx, f, c, db, func() { systemd.Ready(notify) })
 }
 
 // prepare fills the server folder and goes there.
@@ -73,6 +74,9 @@ func (f files) prepare(c *Config) error {
 	if err := f.tokens(c); err != nil {
 		return err
 	}
+	if err := f.rights(c); err != nil {
+		return err
+	}
 	if c.EncryptSecrets {
 		return f.encryption()
 	}
@@ -84,9 +88,7 @@ type parts struct {
 	api        *component.APIServer
 	controller *component.ControllerManager
 	scheduler  *component.Scheduler
-	node       *agent.Node
-	kubelet    *component.Kubelet
-	kubeProxy  *component.KubeProxy
+	node       *agent.Parts // nil with --disable-agent
 }
 
 func newParts(f files, c *Config, l net.Listener) (*parts, error) {
@@ -110,6 +112,11 @@ func newParts(f files, c *Config, l net.Listener) (*parts, error) {
 	if p.api, err = component.NewAPIServer(args, l, bind, c.AdvertisePort); err != nil {
 		return nil, fmt.Errorf("apiserver exited: %w", err)
 	}
+	join, err := f.supervisor(c)
+	if err != nil {
+		return nil, fmt.Errorf("preparing server: %w", err)
+	}
+	p.api.Before = join.Wrap
 	if !c.DisableScheduler {
 		args := f.schedulerArgs(c)
 		logrus.Infof("Running kube-scheduler %s", strings.Join(args, " "))

@@ -4,7 +4,6 @@ package server
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/csv"
 	"encoding/hex"
 	"errors"
@@ -14,6 +13,7 @@ import (
 	"strings"
 
 	"sandbar.dev/hack/k3s/internal/pki"
+	"sandbar.dev/hack/k3s/internal/token"
 	"sandbar.dev/hack/k3s/internal/version"
 )
 
@@ -48,22 +48,25 @@ func (f files) tokens(c *Config) error {
 	if err != nil {
 		return err
 	}
-	hash := sha256.Sum256(ca)
-	full := func(user, secret string) []byte {
-		return []byte("K10" + hex.EncodeToString(hash[:]) + "::" + user + ":" + secret + "\n")
-	}
-	token := filepath.Join(f.dir, "token")
-	if err := pki.WriteFile(token, full("server", server), 0o600); err != nil {
+	full, err := token.Format("server", server, ca)
+	if err != nil {
 		return err
 	}
-	if err := relink(token, filepath.Join(f.dir, "node-token")); err != nil {
+	file := filepath.Join(f.dir, "token")
+	if err := pki.WriteFile(file, []byte(full+"\n"), 0o600); err != nil {
+		return err
+	}
+	if err := relink(file, filepath.Join(f.dir, "node-token")); err != nil {
 		return err
 	}
 	agent := filepath.Join(f.dir, "agent-token")
 	if c.AgentTokenValue == "" {
-		return relink(token, agent)
+		return relink(file, agent)
 	}
-	return pki.WriteFile(agent, full("node", node), 0o600)
+	if full, err = token.Format("node", node, ca); err != nil {
+		return err
+	}
+	return pki.WriteFile(agent, []byte(full+"\n"), 0o600)
 }
 
 // readPasswd returns the secret of each user.

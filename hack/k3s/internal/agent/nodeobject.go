@@ -1,11 +1,12 @@
-// What the server does to the Node object of its own node: labels that kubelet sets only when
-// it registers, or may not set at all, are brought up to date at every start; flannel waits
-// for its subnet.
-package server
+// What is done to the Node object besides kubelet: labels that kubelet sets only when it
+// registers, or may not set at all, are brought up to date at every start; flannel waits for
+// its subnet.
+package agent
 
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"strings"
 	"time"
 
@@ -17,9 +18,12 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// nodeLabels are the role of a server and the user's own.
-func nodeLabels(own []string) map[string]string {
-	labels := map[string]string{"node-role.kubernetes.io/control-plane": "true"}
+// nodeLabels are those of the node's role and the user's own.
+func nodeLabels(role map[string]string, own []string) map[string]string {
+	labels := maps.Clone(role)
+	if labels == nil {
+		labels = map[string]string{}
+	}
 	for _, l := range own {
 		name, value, _ := strings.Cut(l, "=")
 		labels[name] = value
@@ -40,6 +44,9 @@ func labelNode(ctx context.Context, kubeconfig, node string, labels map[string]s
 	client, err := nodeClient(kubeconfig)
 	if err != nil {
 		return err
+	}
+	if len(labels) == 0 {
+		return nil
 	}
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": labels}})
 	if err != nil {
