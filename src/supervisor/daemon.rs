@@ -12,6 +12,7 @@ use nix::sys::eventfd::EventFd;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 
+use super::claim::Claim;
 use super::control::{Options, Running};
 use super::controller_keeper::ControllerKeeper;
 use super::controller_process::Handover;
@@ -22,7 +23,6 @@ use super::initial::{self, Initial};
 use super::k3s_config::{ConfigFile, Places};
 use super::k3s_process;
 use super::lifecycle::{Lifecycle, Plan, Refused, Timing};
-use super::lock::{self, LockError};
 use super::log::{MAX_BYTES, RotatingFile};
 use super::logging;
 use super::means;
@@ -48,19 +48,14 @@ use crate::sys::signal::Dispositions;
 
 const AUDIT_BYTES: u64 = 4 << 20;
 
-/// Runs the supervisor until it is told to stop. With `detached`, stdout and stderr are exchanged for the log as soon as
+/// Runs the supervisor until it is told to stop, with the claim to be it. With `detached`, stdout and stderr are exchanged for the log as soon as
 /// everything has begun: their end-of-file tells the starter so.
-pub fn run(paths: Paths, options: Options, backend: Backend, detached: bool) -> Result<(), Failure> {
+pub fn run(claim: Claim, paths: Paths, options: Options, backend: Backend, detached: bool) -> Result<(), Failure> {
     preflight::root()?;
     // As they were given to us, so that what we start gets them so.
     let inherited = Dispositions::current();
     let stop_signals = block_stop_signals()?;
     preflight::directories(&paths)?;
-    let held = lock::take(&paths.lock()).map_err(|error| match error {
-        LockError::Held { .. } => Failure::new(Exit::Failed, error.to_string()).hint("sandbar status"),
-        LockError::File(error) => preflight::failure(error),
-    })?;
-    let files = RunFiles(&paths);
     shutdown::kill_left_over(&paths);
     // What a supervisor that was killed had created to mount on.
     mounts::sweep(&paths.run)?;
@@ -75,21 +70,9 @@ pub fn run(paths: Paths, options: Options, backend: Backend, detached: bool) -> 
     }
     tracing::info!(pid = std::process::id(), version = env!("CARGO_PKG_VERSION"), "supervisor is up");
     started.run();
-    drop(files);
-    drop(held);
+    drop(claim);
     tracing::info!("supervisor has ended");
     Ok(())
-}
-
-/// Removes the socket and the lock at the end, whichever it is.
-struct RunFiles<'a>(&'a Paths);
-
-impl Drop for RunFiles<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = shutdown::remove_run_files(self.0) {
-            tracing::warn!("{error}");
-        }
-    }
 }
 
 fn log_failure(error: io::Error) -> Failure {
