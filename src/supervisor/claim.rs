@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use super::files::{self, FileError};
 use super::lock::{self, Lock, LockError, Role};
-use super::paths::Paths;
+use super::paths::{self, Paths};
 use super::{preflight, shutdown};
 use crate::exit::{Exit, Failure};
 
@@ -22,7 +22,7 @@ impl Claim {
     /// Makes the run directory and takes its lock.
     pub fn take(paths: &Paths, role: Role) -> Result<Self, LockError> {
         loop {
-            files::private_directory(&paths.run)?;
+            files::own_directory(&paths.run, paths::ours_in_run)?;
             match lock::take(&paths.lock(), role) {
                 Ok(lock) => return Ok(Self { paths: paths.clone(), lock: Some(lock) }),
                 // Whoever has just given up its claim has removed the directory.
