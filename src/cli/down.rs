@@ -1,6 +1,6 @@
 //! `sandbar down`: stop everything that sandbar started.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -9,11 +9,11 @@ use super::output::{self, Phases, seconds};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::supervisor::claim::{self, Claim};
 use crate::supervisor::client::{self, ClientError};
-use crate::supervisor::control::Request;
-use crate::supervisor::k3s_config::{ConfigFile, Places};
+use crate::supervisor::control::{Request, Running};
 use crate::supervisor::lock::{self, Holder, LockError, Role};
-use crate::supervisor::paths::Paths;
-use crate::supervisor::{preflight, process, shutdown};
+use crate::supervisor::paths::{self, Paths};
+use crate::supervisor::record::Record;
+use crate::supervisor::{preflight, process, purge, shutdown};
 
 /// k3s gets 20 s before it is killed, the rest is quick.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Flags of `sandbar down`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Remove the cluster's data, its configuration and sandbar's state as well.
+    /// Remove the cluster's data, its kubeconfig and sandbar's state as well. What others have written there stays.
     #[arg(long)]
     purge: bool,
     #[command(flatten)]
@@ -33,15 +33,12 @@ pub fn run(args: Args) -> Outcome {
     preflight::root()?;
     let paths = args.paths.absolute()?;
     let mut phases = Phases::new();
-    let data = client::observe(&paths).map(|view| view.running.data);
-    let data = data.unwrap_or_else(|_| Places::of(&[], &ConfigFile::load(&[])).data);
+    // A supervisor older than records says it itself.
+    let said = client::observe(&paths).ok().map(|view| view.running);
     phases.begin("Stopping");
     let (ran, claim) = stopped(&paths).inspect_err(|_| phases.failed())?;
-    let mut killed = 0;
-    if !ran {
-        killed = shutdown::kill_left_over(&paths);
-        shutdown::unmount_left_over(&data);
-    }
+    let mut record = Record::load(&paths.record()).or_else(|| said.map(record_of));
+    let killed = if ran { 0 } else { clear(&paths, record.as_mut())? };
     phases.done();
     match (ran, killed) {
         (true, _) => {}
@@ -49,7 +46,7 @@ pub fn run(args: Args) -> Outcome {
         (false, _) => output::text(&format!("not running; {killed} left-over processes killed"))?,
     }
     if args.purge {
-        purge(&shutdown::purged(&paths, &data))?;
+        purge(&paths, record.as_ref())?;
     }
     claim.release().map_err(preflight::failure)?;
     Ok(0)
@@ -110,9 +107,30 @@ fn asked(paths: &Paths) -> Result<bool, Failure> {
     }
 }
 
-fn purge(wanted: &[PathBuf]) -> Result<(), Failure> {
-    for removed in shutdown::remove_all(wanted).map_err(preflight::failure)? {
+fn record_of(running: Running) -> Record {
+    Record { data: running.data, kubeconfig: running.kubeconfig, mounts_outside: false }
+}
+
+/// Clears away what a supervisor that was killed has left. Returns how many processes that were.
+fn clear(paths: &Paths, record: Option<&mut Record>) -> Result<usize, Failure> {
+    let killed = shutdown::kill_left_over(paths);
+    if let Some(record) = record.filter(|record| record.mounts_outside) {
+        shutdown::unmount_left_over(&record.data);
+        // What is mounted there from now on is somebody else's.
+        record.mounts_outside = false;
+        record.save(&paths.record()).map_err(preflight::failure)?;
+    }
+    Ok(killed)
+}
+
+fn purge(paths: &Paths, record: Option<&Record>) -> Result<(), Failure> {
+    for removed in purge::purge(paths, record).map_err(preflight::failure)? {
         output::text(&format!("removed {}", removed.display()))?;
+    }
+    let default = Path::new(paths::K3S_DATA_DIR);
+    if record.is_none() && default.exists() {
+        let (state, data) = (paths.state.display(), default.display());
+        eprintln!("no cluster is on record in {state}, so {data} stays");
     }
     Ok(())
 }

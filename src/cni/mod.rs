@@ -26,7 +26,7 @@ mod state;
 pub mod userspace;
 
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -57,6 +57,11 @@ type Answer = Result<Option<Value>, (CniError, String)>;
 /// Whether pods can have a way out of this node, and host ports; why not, if they cannot.
 pub fn way_out() -> Result<(), String> {
     iptables::Iptables::find().map(drop)
+}
+
+/// The network namespaces of the pods that are attached according to the state in this directory.
+pub fn namespaces(state: &Path) -> Vec<PathBuf> {
+    state::read_all(state).into_iter().map(|attachment| attachment.netns).collect()
 }
 
 /// Removes links of these names; none of a name is fine.

@@ -29,6 +29,7 @@ use super::means;
 use super::paths::{Component, Paths};
 use super::preflight;
 use super::probe::Prober;
+use super::record::Record;
 use super::remedies::Remedies;
 use super::server::{self, Service};
 use super::shutdown;
@@ -50,7 +51,13 @@ const AUDIT_BYTES: u64 = 4 << 20;
 
 /// Runs the supervisor until it is told to stop, with the claim to be it. With `detached`, stdout and stderr are exchanged for the log as soon as
 /// everything has begun: their end-of-file tells the starter so.
-pub fn run(claim: Claim, paths: Paths, options: Options, backend: Backend, detached: bool) -> Result<(), Failure> {
+pub fn run(
+    claim: Claim,
+    paths: Paths,
+    options: Options,
+    backend: Backend,
+    detached: bool,
+) -> Result<(), Failure> {
     preflight::root()?;
     // As they were given to us, so that what we start gets them so.
     let inherited = Dispositions::current();
@@ -138,6 +145,12 @@ fn boot(
         Mode::Node => remedies.private_mounts(),
         Mode::ControlPlane => namespace::enter().map_err(|error| error.to_string()),
     };
+    let record = Record {
+        data: places.data.clone(),
+        kubeconfig: places.kubeconfig.clone(),
+        mounts_outside: options.mode == Mode::Node && namespace.is_err(),
+    };
+    record.save(&paths.record()).map_err(preflight::failure)?;
     // Before the tracer collects children, and where k3s will have its mounts.
     let kernel = match options.mode {
         Mode::Node => NodeAbilities::try_in(&places.data),
@@ -223,7 +236,7 @@ fn boot(
         held: options.safe,
         paths: paths.clone(),
         options,
-        data: places.data,
+        record,
         interceptor,
         remedies,
         mounts,

@@ -31,6 +31,8 @@ pub mod pods;
 pub mod preflight;
 pub mod probe;
 pub mod process;
+pub mod purge;
+pub mod record;
 pub mod remedies;
 pub mod server;
 pub mod shutdown;

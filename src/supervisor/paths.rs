@@ -139,8 +139,6 @@ pub fn temporary(name: &str) -> bool {
 
 /// Where k3s keeps its data unless told otherwise.
 pub const K3S_DATA_DIR: &str = "/var/lib/rancher/k3s";
-/// Where k3s keeps its configuration and kubeconfig.
-pub const K3S_CONFIG_DIR: &str = "/etc/rancher";
 /// Where k3s writes its kubeconfig unless told otherwise.
 pub const K3S_KUBECONFIG: &str = "/etc/rancher/k3s/k3s.yaml";
 /// k3s's own configuration file.
