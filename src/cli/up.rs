@@ -8,6 +8,7 @@ use super::wait::Bound;
 use super::{spawn, wait};
 use crate::doctor;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::k3s::args;
 use crate::rules::observed::ObservedDocument;
 use crate::supervisor::claim::{self, Claim};
 use crate::supervisor::client::{self, ClientError, View};
@@ -104,6 +105,7 @@ impl Start {
             ModeArg::Node => Mode::Node,
         };
         let files: Result<Vec<PathBuf>, _> = self.files.iter().map(std::path::absolute).collect();
+        let k3s_flags = args::absolute(&k3s_flags, &std::env::current_dir()?);
         Ok(Options { mode, files: files?, safe: self.safe, k3s_flags, ..Options::default() })
     }
 
