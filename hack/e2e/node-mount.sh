@@ -38,3 +38,8 @@ kill "$reader"
 check "nothing is traced at the end" nothing_traced
 check "down with it all" "$sandbar" down
 check "again nothing runs" within 10 nothing_runs
+files() { compgen -G "/run/netns/cni-*" || true; }
+check "the namespaces of its pods were mounted on files" test -n "$(files)"
+check "a purge" "$sandbar" down --purge
+check "removes them" equals "" files
+check "and data, kubeconfig and state" test ! -e /var/lib/rancher/k3s -a ! -e "$KUBECONFIG" -a ! -e /var/lib/sandbar
