@@ -233,7 +233,7 @@ mod tests {
             path.starts_with(&paths.state)
         };
         assert!(found(&paths, None).iter().chain(&state(&paths)).all(within));
-        assert_eq!(purge(&paths, None).unwrap(), [paths.state.clone()]);
+        assert_eq!(purge(&paths, None).unwrap(), std::slice::from_ref(&paths.state));
     }
 
     #[test]
