@@ -198,7 +198,7 @@ fn what_cannot_work_is_refused_with_reason_code_and_hint() {
     assert!(said.contains("flag provided but not defined: -no-such-flag"), "{said}");
     assert_eq!(machine.processes(), [""; 0], "a failed start left something running");
 
-    machine.shell("mkdir -p /var/lib/sandbar && mount -t tmpfs -o size=16k full /var/lib/sandbar");
+    machine.shell("mkdir -p /var/lib/sandbar && mount -t tmpfs -o size=16k,mode=700 full /var/lib/sandbar");
     assert!(machine.error(1, &["up"]).contains("No space left on device"));
     machine.shell("umount /var/lib/sandbar");
 

@@ -38,3 +38,5 @@ kill "$reader"
 check "nothing is traced at the end" nothing_traced
 check "down with it all" "$sandbar" down
 check "again nothing is left" within 10 as_before
+check "a purge" "$sandbar" down --purge
+check "removes data, kubeconfig and state" test ! -e /var/lib/rancher/k3s -a ! -e "$KUBECONFIG" -a ! -e /var/lib/sandbar

@@ -1,15 +1,19 @@
 //! `sandbar down`: stop everything that sandbar started.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
 
 use super::output::{self, Phases, seconds};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::supervisor::claim::{self, Claim};
 use crate::supervisor::client::{self, ClientError};
-use crate::supervisor::control::Request;
-use crate::supervisor::k3s_config::{ConfigFile, Places};
-use crate::supervisor::paths::Paths;
-use crate::supervisor::{lock, pods, preflight, shutdown};
+use crate::supervisor::control::{Request, Running};
+use crate::supervisor::lock::{self, Holder, LockError, Role};
+use crate::supervisor::paths::{self, Paths};
+use crate::supervisor::record::Record;
+use crate::supervisor::{pods, preflight, process, purge, shutdown};
 
 /// k3s gets 20 s before it is killed; the rest is quick, but for the pods' network, which has its own time.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -17,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Flags of `sandbar down`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Remove the cluster's data, its configuration and sandbar's state as well.
+    /// Remove the cluster's data, its kubeconfig and sandbar's state as well. What others have written there stays.
     #[arg(long)]
     purge: bool,
     #[command(flatten)]
@@ -29,74 +33,111 @@ pub fn run(args: Args) -> Outcome {
     preflight::root()?;
     let paths = args.paths.absolute()?;
     let mut phases = Phases::new();
-    let data = client::observe(&paths).map(|view| view.running.data);
-    let data = data.unwrap_or_else(|_| Places::of(&[], &ConfigFile::load(&[])).data);
+    // A supervisor older than records says it itself.
+    let said = client::observe(&paths).ok().map(|view| view.running);
     phases.begin("Stopping");
-    match stop(&paths) {
-        Ok(true) => phases.done(),
-        Ok(false) => {
-            let killed = shutdown::kill_left_over(&paths);
-            shutdown::unmount_left_over(&data);
-            shutdown::remove_run_files(&paths).map_err(preflight::failure)?;
-            phases.done();
-            match killed {
-                0 => output::text("not running")?,
-                _ => output::text(&format!("not running; {killed} left-over processes killed"))?,
-            }
-        }
-        Err(failure) => {
-            phases.failed();
-            return Err(failure);
-        }
+    let (ran, claim) = stopped(&paths).inspect_err(|_| phases.failed())?;
+    let mut record = Record::load(&paths.record()).or_else(|| said.map(record_of));
+    let killed = if ran { 0 } else { clear(&paths, record.as_mut())? };
+    phases.done();
+    match (ran, killed) {
+        (true, _) => {}
+        (false, 0) => output::text("not running")?,
+        (false, _) => output::text(&format!("not running; {killed} left-over processes killed"))?,
     }
     // What is on record of the pods' network still: of a supervisor that was killed, or that could not take it down.
-    if lock::holder(&paths.lock()).is_none() {
-        pods::sweep(&paths.cni())
-            .map_err(|why| Failure::new(Exit::Failed, why).hint("try again: sandbar down"))?;
+    pods::sweep(&paths.cni())
+        .map_err(|why| Failure::new(Exit::Failed, why).hint("try again: sandbar down"))?;
+    if record.is_some() {
         pods::forget_namespaces();
     }
     if args.purge {
-        purge(&shutdown::purged(&paths, &data))?;
+        purge(&paths, record.as_ref())?;
     }
+    claim.release().map_err(preflight::failure)?;
     Ok(0)
 }
 
-/// Stops the running supervisor and waits until it is gone; `false` if there is none.
+/// Stops the supervisor, and whoever starts one meanwhile. Returns whether there was one, and the claim to what is left.
+fn stopped(paths: &Paths) -> Result<(bool, Claim), Failure> {
+    let mut ran = false;
+    loop {
+        ran |= stop(paths)?;
+        match Claim::take(paths, Role::Down) {
+            Ok(claim) => return Ok((ran, claim)),
+            Err(LockError::Held(_)) => {}
+            Err(error) => return Err(claim::failure(error)),
+        }
+    }
+}
+
+/// Stops the running supervisor, or what is about to start one, and waits until it is gone; `false` if there is none.
 pub fn stop(paths: &Paths) -> Result<bool, Failure> {
-    let pid = match client::request(paths, &Request::Down) {
-        Ok(_) => lock::holder(&paths.lock()),
-        Err(ClientError::NotRunning) => match lock::holder(&paths.lock()) {
-            None => return Ok(false),
-            // It holds the lock but has no socket: it is starting, or about to end.
-            Some(pid) => {
-                crate::supervisor::process::signal(pid, nix::sys::signal::Signal::SIGTERM);
-                Some(pid)
-            }
-        },
-        Err(other) => return Err(other.failure()),
-    };
     let patience = PATIENCE + pods::patience(&paths.cni());
     let began = Instant::now();
-    while lock::holder(&paths.lock()).is_some() || pid.is_some_and(lives) {
+    let (mut ran, mut told) = (false, Vec::new());
+    loop {
+        let there = match lock::holder(&paths.lock()) {
+            // Another `down` clears away what is left.
+            Some(Holder { role: Role::Down, .. }) => true,
+            Some(Holder { pid, .. }) if told.contains(&pid) => true,
+            Some(Holder { pid, .. }) => {
+                // Without a socket it is starting, or about to end.
+                if !asked(paths)? {
+                    process::signal(pid, Signal::SIGTERM);
+                }
+                told.push(pid);
+                ran = true;
+                true
+            }
+            // It gives up the lock before it has quite ended.
+            None if told.iter().any(|pid| process::lives(*pid)) => true,
+            None => asked(paths)?,
+        };
+        if !there {
+            return Ok(ran);
+        }
         if began.elapsed() > patience {
             let message = format!("timed out after {} waiting for the supervisor to end", seconds(patience));
             return Err(Failure::new(Exit::TimedOut, message).hint("sandbar logs supervisor"));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    Ok(true)
 }
 
-/// Whether a process is there and not just waiting to be collected by its parent.
-fn lives(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
-    state.is_some_and(|state| !matches!(state, "Z" | "X"))
+/// Asks the supervisor to end; whether there was one to ask.
+fn asked(paths: &Paths) -> Result<bool, Failure> {
+    match client::request(paths, &Request::Down) {
+        Ok(_) => Ok(true),
+        Err(ClientError::NotRunning) => Ok(false),
+        Err(other) => Err(other.failure()),
+    }
 }
 
-fn purge(wanted: &[PathBuf]) -> Result<(), Failure> {
-    for removed in shutdown::remove_all(wanted).map_err(preflight::failure)? {
+fn record_of(running: Running) -> Record {
+    Record { data: running.data, kubeconfig: running.kubeconfig, mounts_outside: false }
+}
+
+/// Clears away what a supervisor that was killed has left. Returns how many processes that were.
+fn clear(paths: &Paths, record: Option<&mut Record>) -> Result<usize, Failure> {
+    let killed = shutdown::kill_left_over(paths);
+    if let Some(record) = record.filter(|record| record.mounts_outside) {
+        shutdown::unmount_left_over(&record.data);
+        // What is mounted there from now on is somebody else's.
+        record.mounts_outside = false;
+        record.save(&paths.record()).map_err(preflight::failure)?;
+    }
+    Ok(killed)
+}
+
+fn purge(paths: &Paths, record: Option<&Record>) -> Result<(), Failure> {
+    for removed in purge::purge(paths, record).map_err(preflight::failure)? {
         output::text(&format!("removed {}", removed.display()))?;
+    }
+    let default = Path::new(paths::K3S_DATA_DIR);
+    if record.is_none() && default.exists() {
+        let (state, data) = (paths.state.display(), default.display());
+        eprintln!("no cluster is on record in {state}, so {data} stays");
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `sandbar image import`, and the archives of `sandbar up --images`: container images without a registry.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -8,11 +9,14 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::supervisor::client::{self, ClientError};
 use crate::supervisor::flags::Mode;
 use crate::supervisor::paths::Paths;
+use crate::supervisor::remedies::{PAUSE_ARCHIVE, pause_archive};
 
 /// Below k3s's data directory; k3s imports every archive there when it starts.
 const IMAGES: &str = "agent/images";
-/// What k3s takes for an archive.
-const ENDINGS: [&str; 5] = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst"];
+/// What k3s takes for an archive. (It knows .tar.lz4 too, but the stand-in does not.)
+const ENDINGS: [&str; 7] = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.bz2", ".tbz"];
+/// What k3s unpacks at its start, and containerd itself cannot.
+const AT_START: [&str; 2] = [".tar.bz2", ".tbz"];
 
 /// How CRI knows an image that is not to be collected, and k3s one that it has imported.
 const PINNED: [&str; 2] = ["io.cri-containerd.pinned=pinned", "io.cattle.k3s.pinned=pinned"];
@@ -51,6 +55,12 @@ pub fn import(archives: &[PathBuf], paths: &Paths) -> Result<(), Failure> {
     if running.options.mode != Mode::Node {
         let message = "this cluster has no node, so there is nothing that runs images";
         return Err(Failure::new(Exit::Failed, message).hint("sandbar down, then sandbar up --mode node"));
+    }
+    if let Some(archive) = archives.iter().find(|archive| ends_with(archive, &AT_START)) {
+        let message =
+            format!("{}: k3s unpacks these when it starts, and a running node cannot", archive.display());
+        let hint = "unpack it (bzip2 -d), or give it to `sandbar up --images` after `sandbar down`";
+        return Err(Failure::new(Exit::Failed, message).hint(hint));
     }
     for kept in keep(archives, &running.data)? {
         let command = importing(&running.options.k3s, snapshotter.as_deref(), &kept);
@@ -104,12 +114,48 @@ pub fn archives(given: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
             return Err(Failure::new(Exit::Failed, message).hint(format!("known: {}", ENDINGS.join(" "))));
         }
     }
-    Ok(found)
+    distinct(found)
 }
 
 fn is_archive(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    ENDINGS.iter().any(|ending| name.ends_with(ending))
+    ends_with(path, &ENDINGS)
+}
+
+/// As k3s looks at names.
+fn ends_with(path: &Path, endings: &[&str]) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    endings.iter().any(|ending| name.ends_with(ending))
+}
+
+/// The archives, each once. They are kept by their names alone, so another one of the same name would take the place of the
+/// first, and one of ours.
+fn distinct(archives: Vec<PathBuf>) -> Result<Vec<PathBuf>, Failure> {
+    let mut kept: BTreeMap<OsString, PathBuf> = BTreeMap::new();
+    let mut distinct = Vec::new();
+    for archive in archives {
+        let name = archive.file_name().unwrap_or_default().to_owned();
+        if name == PAUSE_ARCHIVE {
+            // As it is found in k3s's own directory of archives.
+            if fs::read(&archive).ok() == pause_archive().ok() {
+                continue;
+            }
+            let message = format!("{}: sandbar keeps an archive of its own by this name", archive.display());
+            return Err(Failure::new(Exit::Failed, message).hint("give it another name"));
+        }
+        match kept.get(&name) {
+            None => {
+                kept.insert(name, archive.clone());
+                distinct.push(archive);
+            }
+            Some(other) if fs::canonicalize(other).ok() == fs::canonicalize(&archive).ok() => {}
+            Some(other) => {
+                let (one, other) = (other.display(), archive.display());
+                let message = format!("{one} and {other} have one name, by which k3s keeps them");
+                return Err(Failure::new(Exit::Failed, message).hint("rename one of them"));
+            }
+        }
+    }
+    Ok(distinct)
 }
 
 /// Copies archives to where k3s looks, each whole or not at all. Returns where they are now.
@@ -168,5 +214,25 @@ mod tests {
         let kept = keep(&found, &data).unwrap();
         assert_eq!(fs::read_to_string(&kept[1]).unwrap(), "b.tar");
         assert_eq!(keep(&kept, &data).unwrap(), kept, "what is there already stays");
+    }
+
+    #[test]
+    fn an_archive_never_takes_the_place_of_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["a/image.tar", "b/image.tar", "a/x.TBZ", "c/sandbar-pause.tar", "c/y.tar"] {
+            fs::create_dir_all(at(name).parent().unwrap()).unwrap();
+            fs::write(at(name), name).unwrap();
+        }
+        let error = archives(&[at("a"), at("b/image.tar")]).unwrap_err();
+        assert!(
+            error.message.contains("a/image.tar and") && error.message.contains("b/image.tar have one name"),
+            "{error}"
+        );
+        assert_eq!(archives(&[at("a"), at("a/image.tar")]).unwrap(), [at("a/image.tar"), at("a/x.TBZ")]);
+        let error = archives(&[at("c")]).unwrap_err();
+        assert!(error.message.contains("c/sandbar-pause.tar: sandbar keeps"), "{error}");
+        fs::write(at("c/sandbar-pause.tar"), pause_archive().unwrap()).unwrap();
+        assert_eq!(archives(&[at("c")]).unwrap(), [at("c/y.tar")]);
     }
 }

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::exit::{Exit, Failure};
+use crate::supervisor::claim::Claim;
 use crate::supervisor::client;
 use crate::supervisor::control::Options;
 use crate::supervisor::paths::Paths;
@@ -13,11 +14,12 @@ use crate::supervisor::paths::Paths;
 /// From the end of the daemon's stderr to a socket that answers, or to its exit status.
 const SETTLE: Duration = Duration::from_secs(10);
 
-/// Starts `sandbar supervise --detach` and returns when it listens. Its failure is returned as our own.
-pub fn supervisor(paths: &Paths, options: &Options) -> Result<(), Failure> {
+/// Starts `sandbar supervise --detach`, hands the claim over to it, and returns when it listens. Its failure is returned as
+/// our own.
+pub fn supervisor(claim: Claim, paths: &Paths, options: &Options) -> Result<(), Failure> {
     let mut child = Command::new(std::env::current_exe()?)
         .args(arguments(paths, options))
-        .stdin(Stdio::null())
+        .stdin(claim.hand_over())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()?;

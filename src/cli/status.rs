@@ -25,7 +25,7 @@ pub struct Args {
     /// Go on, printing whenever something changes.
     #[arg(long, conflicts_with = "wait")]
     watch: bool,
-    /// Wait until all is ready.
+    /// Wait until all is ready, also for a supervisor that is being started.
     #[arg(long)]
     wait: bool,
     /// How long to wait.
@@ -39,8 +39,10 @@ pub struct Args {
 pub fn run(args: Args) -> Outcome {
     let view = if args.wait {
         let mut phases = Phases::new();
+        let bound = Bound::new(args.timeout);
         phases.begin("Waiting until all is ready");
-        let view = wait::ready(&args.paths, Bound::new(args.timeout), &mut phases)?;
+        wait::supervisor(&args.paths, bound, &mut phases)?;
+        let view = wait::ready(&args.paths, bound, &mut phases)?;
         phases.done();
         view
     } else {

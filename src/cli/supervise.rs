@@ -3,8 +3,10 @@
 use crate::cli::up::Start;
 use crate::exit::Outcome;
 use crate::intercept::Backend;
-use crate::supervisor::daemon;
+use crate::supervisor::claim::{self, Claim};
+use crate::supervisor::lock::Role;
 use crate::supervisor::paths::Paths;
+use crate::supervisor::{daemon, preflight};
 use crate::sys;
 
 /// Flags of `sandbar supervise`.
@@ -17,8 +19,8 @@ pub struct Args {
     /// How calls are intercepted; `ptrace-syscall` is there for comparison.
     #[arg(long, value_enum, default_value_t, hide_short_help = true)]
     backend: Backend,
-    /// Leave the session and the descriptors of whoever started us, and trust what it found. `sandbar up` uses it; an init
-    /// system should not.
+    /// Leave the session and the descriptors of whoever started us, take over the lock that is our stdin, and trust what it
+    /// found. `sandbar up` uses it; an init system should not.
     #[arg(long, hide = true, requires = "k3s")]
     detach: bool,
     /// Flags for `k3s server`.
@@ -34,13 +36,20 @@ pub fn run(args: Args) -> Outcome {
         // Fails for the leader of a process group, which `up` does not make us.
         nix::unistd::setsid()?;
     }
+    preflight::root()?;
     let paths = args.paths.absolute()?;
+    // Before what takes long: whoever looks finds that a supervisor is about to be there.
+    let claim = match args.detach {
+        true => Claim::take_over(&paths),
+        false => Claim::take(&paths, Role::Supervisor),
+    };
+    let claim = claim.map_err(claim::failure)?;
     let options = match args.detach {
         true => args.start.checked(&paths, args.k3s_flags)?,
         false => args.start.options(&paths, args.k3s_flags)?,
     };
     // A daemon must not keep the file system of its start busy.
     std::env::set_current_dir("/")?;
-    daemon::run(paths, options, args.backend, args.detach)?;
+    daemon::run(claim, paths, options, args.backend, args.detach)?;
     Ok(0)
 }

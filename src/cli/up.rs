@@ -8,11 +8,14 @@ use super::wait::Bound;
 use super::{spawn, wait};
 use crate::doctor;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::k3s::args;
 use crate::rules::observed::ObservedDocument;
+use crate::supervisor::claim::{self, Claim};
 use crate::supervisor::client::{self, ClientError, View};
 use crate::supervisor::control::Options;
 use crate::supervisor::flags::Mode;
 use crate::supervisor::k3s_config::{ConfigFile, Places};
+use crate::supervisor::lock::{LockError, Role};
 use crate::supervisor::paths::{Component, Paths};
 use crate::supervisor::{preflight, shutdown, status};
 
@@ -102,6 +105,7 @@ impl Start {
             ModeArg::Node => Mode::Node,
         };
         let files: Result<Vec<PathBuf>, _> = self.files.iter().map(std::path::absolute).collect();
+        let k3s_flags = args::absolute(&k3s_flags, &std::env::current_dir()?);
         Ok(Options { mode, files: files?, safe: self.safe, k3s_flags, ..Options::default() })
     }
 
@@ -116,24 +120,55 @@ pub fn run(args: Args) -> Outcome {
     preflight::root()?;
     let paths = args.paths.absolute()?;
     let mut phases = Phases::new();
+    let bound = Bound::new(args.timeout);
     // Before anything is started: a wrong name is told at once.
     let archives = super::image::archives(&args.images)?;
-    match client::observe(&paths) {
-        Ok(view) => {
-            adopt(args, &paths, &view, &mut phases)?;
+    match find(&paths, bound, &mut phases)? {
+        Found::Running(view) => {
+            adopt(args, &paths, &view, bound, &mut phases)?;
             if !archives.is_empty() {
                 super::image::import(&archives, &paths)?;
             }
-            return next_command(&view).map(|()| 0);
+            next_command(&view)?;
         }
-        Err(ClientError::NotRunning) => start(args, &archives, &paths, &mut phases)?,
-        Err(other) => return Err(other.failure()),
+        Found::Nothing(claim) => start(claim, args, &archives, &paths, bound, &mut phases)?,
     }
     Ok(0)
 }
 
+/// What there is to begin with.
+enum Found {
+    /// A supervisor.
+    Running(Box<View>),
+    /// None, and the claim to start it.
+    Nothing(Claim),
+}
+
+/// Looks for a supervisor. The claim is taken before anything else is done, and nobody starts a second one meanwhile: who
+/// finds it taken waits for what the other one starts, or for its end.
+fn find(paths: &Paths, bound: Bound, phases: &mut Phases) -> Result<Found, Failure> {
+    let mut told = None;
+    loop {
+        match client::observe(paths) {
+            Ok(view) => return Ok(Found::Running(Box::new(view))),
+            Err(ClientError::NotRunning) => {}
+            Err(other) => return Err(other.failure()),
+        }
+        match Claim::take(paths, Role::Up) {
+            Ok(claim) => return Ok(Found::Nothing(claim)),
+            Err(LockError::Held(holder)) => {
+                if told.replace(holder.pid) != Some(holder.pid) {
+                    phases.begin(&format!("Waiting: {holder}"));
+                }
+                bound.step(phases, "its supervisor, or its end")?;
+            }
+            Err(error) => return Err(claim::failure(error)),
+        }
+    }
+}
+
 /// A supervisor runs already: wait for it, and say if it was started with other flags.
-fn adopt(args: Args, paths: &Paths, view: &View, phases: &mut Phases) -> Result<(), Failure> {
+fn adopt(args: Args, paths: &Paths, view: &View, bound: Bound, phases: &mut Phases) -> Result<(), Failure> {
     let running = &view.running;
     phases.begin(&format!("Already running (supervisor pid {})", running.pid));
     if args.start.asks_for_something() || !args.k3s_flags.is_empty() {
@@ -149,13 +184,19 @@ fn adopt(args: Args, paths: &Paths, view: &View, phases: &mut Phases) -> Result<
             ));
         }
     }
-    wait::ready(paths, Bound::new(args.timeout), phases)?;
+    wait::ready(paths, bound, phases)?;
     phases.done();
     Ok(())
 }
 
-fn start(args: Args, archives: &[PathBuf], paths: &Paths, phases: &mut Phases) -> Result<(), Failure> {
-    let bound = Bound::new(args.timeout);
+fn start(
+    claim: Claim,
+    args: Args,
+    archives: &[PathBuf],
+    paths: &Paths,
+    bound: Bound,
+    phases: &mut Phases,
+) -> Result<(), Failure> {
     phases.begin("Checking this machine");
     let options = args.start.options(paths, args.k3s_flags)?;
     let places = Places::of(&options.k3s_flags, &ConfigFile::load(&options.k3s_flags));
@@ -171,7 +212,7 @@ fn start(args: Args, archives: &[PathBuf], paths: &Paths, phases: &mut Phases) -
         super::image::keep(archives, &places.data)?;
     }
     phases.begin("Starting the supervisor");
-    spawn::supervisor(paths, &options)?;
+    spawn::supervisor(claim, paths, &options)?;
     phases.begin("Starting k3s");
     let view = wait::until(paths, bound, phases, |document, _| match document.k3s.phase.as_str() {
         "Ready" | "BackingOff" => Ok(()),

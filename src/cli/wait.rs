@@ -6,11 +6,14 @@ use super::output::{Phases, seconds};
 use crate::exit::{Exit, Failure};
 use crate::rules::observed::{ObservedDocument, Scalar};
 use crate::supervisor::client::{self, ClientError, View};
+use crate::supervisor::lock::{self, Role};
 use crate::supervisor::paths::Paths;
-use crate::supervisor::status;
+use crate::supervisor::{process, status};
 
 /// Time between two looks at shared memory.
 const STEP: Duration = Duration::from_millis(50);
+/// What has just been started, by a hook or an init system, may take this long to say so by holding the lock.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// The end of a wait, shared by its phases.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +28,17 @@ impl Bound {
         // A wait so long that it cannot be counted is one of a year.
         let year = Duration::from_secs(365 * 86_400);
         Self { total, end: Instant::now() + total.min(year) }
+    }
+
+    /// Says what is waited for, and waits a moment; the failure is that the time is over.
+    pub fn step(self, phases: &mut Phases, waiting_for: &str) -> Result<(), Failure> {
+        if Instant::now() >= self.end {
+            phases.failed();
+            return Err(timed_out(self.total, waiting_for));
+        }
+        phases.detail(&format!("waiting for {waiting_for}"));
+        std::thread::sleep(STEP);
+        Ok(())
     }
 }
 
@@ -51,12 +65,25 @@ pub fn until(
                 Failure::new(Exit::Failed, format!("the supervisor ended while waiting for {waiting_for}"));
             return Err(failure.hint("sandbar logs supervisor"));
         }
-        if Instant::now() >= bound.end {
-            phases.failed();
-            return Err(timed_out(bound.total, &waiting_for));
+        bound.step(phases, &waiting_for)?;
+    }
+}
+
+/// Looks at the supervisor, waiting for one that is about to be there.
+pub fn supervisor(paths: &Paths, bound: Bound, phases: &mut Phases) -> Result<View, Failure> {
+    let began = Instant::now();
+    loop {
+        match client::observe(paths) {
+            Err(ClientError::NotRunning) => {}
+            seen => return seen.map_err(ClientError::failure),
         }
-        phases.detail(&format!("waiting for {waiting_for}"));
-        std::thread::sleep(STEP);
+        let holder = lock::holder(&paths.lock());
+        let starting = holder.is_some_and(|holder| holder.role != Role::Down);
+        if !starting && began.elapsed() > GRACE {
+            phases.failed();
+            return Err(ClientError::NotRunning.failure());
+        }
+        bound.step(phases, "a supervisor to answer")?;
     }
 }
 
@@ -65,9 +92,10 @@ pub fn ready(paths: &Paths, bound: Bound, phases: &mut Phases) -> Result<View, F
     until(paths, bound, phases, status::ready)
 }
 
-/// The shared memory outlives its writer, so a dead supervisor's table would never change again.
+/// The shared memory outlives its writer, so a dead supervisor's table would never change again. It is the child of the `up`
+/// that started it, which does not collect it.
 pub fn alive(view: &View) -> bool {
-    std::path::Path::new(&format!("/proc/{}", view.running.pid)).exists()
+    process::lives(view.running.pid)
 }
 
 fn timed_out(timeout: Duration, waiting_for: &str) -> Failure {

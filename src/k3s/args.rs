@@ -1,5 +1,7 @@
 //! k3s's command line as flags: which words belong together, which flags add up, and what becomes of several lists. Pure.
 
+use std::path::Path;
+
 use crate::rules::model::Sourced;
 
 /// Flags that k3s takes more than once: a later one adds to an earlier one.
@@ -20,6 +22,32 @@ const REPEATABLE: &[&str] = &[
     "node-taint",
     "service-cidr",
     "tls-san",
+];
+
+/// Flags whose value is a file or a directory.
+const PATHS: &[&str] = &[
+    "agent-token-file",
+    "c",
+    "config",
+    "d",
+    "data-dir",
+    "datastore-cafile",
+    "datastore-certfile",
+    "datastore-keyfile",
+    "default-local-storage-path",
+    "etcd-snapshot-dir",
+    "flannel-cni-conf",
+    "flannel-conf",
+    "image-credential-provider-bin-dir",
+    "image-credential-provider-config",
+    "l",
+    "log",
+    "o",
+    "private-registry",
+    "resolv-conf",
+    "token-file",
+    "vpn-auth-file",
+    "write-kubeconfig",
 ];
 
 /// A flag and, if it stands as an argument of its own, its value.
@@ -71,6 +99,32 @@ pub fn split(args: &[String], source: &str) -> Result<Vec<Flag>, NotAFlag> {
         }
     }
     Ok(flags)
+}
+
+/// The same command line with all its paths absolute: k3s is started in another directory than the one that they were given in.
+pub fn absolute(args: &[String], directory: &Path) -> Vec<String> {
+    let path = |value: &str| match value.chars().next() {
+        // k3s itself looks for a home directory in these.
+        None | Some('~' | '$') => value.to_owned(),
+        Some(_) => directory.join(value).display().to_string(),
+    };
+    let mut names_path = false;
+    let word = |arg: &String| {
+        let is_flag = arg.len() > 1 && arg.starts_with('-');
+        let value_of_path = std::mem::take(&mut names_path) && !is_flag;
+        match arg.split_once('=') {
+            _ if value_of_path => path(arg),
+            Some((flag, value)) if is_flag && PATHS.contains(&name(flag).as_str()) => {
+                format!("{flag}={}", path(value))
+            }
+            None if is_flag => {
+                names_path = PATHS.contains(&name(arg).as_str());
+                arg.clone()
+            }
+            _ => arg.clone(),
+        }
+    };
+    args.iter().map(word).collect()
 }
 
 /// The name of the flag that `arg` is, without dashes and value.
@@ -143,6 +197,28 @@ mod tests {
         let expected =
             Overridden { flag: "--node-name".into(), loser: "profile".into(), winner: "mine".into() };
         assert_eq!(told, [expected], "who agrees is not told");
+    }
+
+    #[test]
+    fn paths_mean_the_same_wherever_k3s_is_started() {
+        let absolute = |text: &str| {
+            let args: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+            absolute(&args, Path::new("/home/me")).join(" ")
+        };
+        assert_eq!(
+            absolute("--data-dir sb -d=sb -c k3s.yaml --config=../k3s.yaml -o kc --write-kubeconfig=./kc"),
+            "--data-dir /home/me/sb -d=/home/me/sb -c /home/me/k3s.yaml --config=/home/me/../k3s.yaml \
+             -o /home/me/kc --write-kubeconfig=/home/me/./kc"
+        );
+        assert_eq!(absolute("--data-dir --debug x"), "--data-dir --debug x");
+        for other in [
+            "--data-dir=/srv -d /srv",
+            "--debug --node-name sb",
+            "--config= --log=~/log",
+            "--kubelet-arg=config=x",
+        ] {
+            assert_eq!(absolute(other), other);
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use nix::sys::eventfd::EventFd;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 
+use super::claim::Claim;
 use super::control::{Options, Running};
 use super::controller_keeper::ControllerKeeper;
 use super::controller_process::Handover;
@@ -22,7 +23,6 @@ use super::initial::{self, Initial};
 use super::k3s_config::{ConfigFile, Places};
 use super::k3s_process;
 use super::lifecycle::{Lifecycle, Refused, Timing};
-use super::lock::{self, LockError};
 use super::log::{MAX_BYTES, RotatingFile};
 use super::logging;
 use super::means;
@@ -30,6 +30,7 @@ use super::paths::{Component, Paths};
 use super::plan::Plan;
 use super::preflight;
 use super::probe::Prober;
+use super::record::Record;
 use super::remedies::Remedies;
 use super::server::{self, Service};
 use super::shutdown;
@@ -49,19 +50,20 @@ use crate::sys::signal::Dispositions;
 
 const AUDIT_BYTES: u64 = 4 << 20;
 
-/// Runs the supervisor until it is told to stop. With `detached`, stdout and stderr are exchanged for the log as soon as
+/// Runs the supervisor until it is told to stop, with the claim to be it. With `detached`, stdout and stderr are exchanged for the log as soon as
 /// everything has begun: their end-of-file tells the starter so.
-pub fn run(paths: Paths, options: Options, backend: Backend, detached: bool) -> Result<(), Failure> {
+pub fn run(
+    claim: Claim,
+    paths: Paths,
+    options: Options,
+    backend: Backend,
+    detached: bool,
+) -> Result<(), Failure> {
     preflight::root()?;
     // As they were given to us, so that what we start gets them so.
     let inherited = Dispositions::current();
     let stop_signals = block_stop_signals()?;
     preflight::directories(&paths)?;
-    let held = lock::take(&paths.lock()).map_err(|error| match error {
-        LockError::Held { .. } => Failure::new(Exit::Failed, error.to_string()).hint("sandbar status"),
-        LockError::File(error) => preflight::failure(error),
-    })?;
-    let files = RunFiles(&paths);
     shutdown::kill_left_over(&paths);
     // What a supervisor that was killed had created to mount on.
     mounts::sweep(&paths.run)?;
@@ -76,21 +78,9 @@ pub fn run(paths: Paths, options: Options, backend: Backend, detached: bool) -> 
     }
     tracing::info!(pid = std::process::id(), version = env!("CARGO_PKG_VERSION"), "supervisor is up");
     started.run();
-    drop(files);
-    drop(held);
+    drop(claim);
     tracing::info!("supervisor has ended");
     Ok(())
-}
-
-/// Removes the socket and the lock at the end, whichever it is.
-struct RunFiles<'a>(&'a Paths);
-
-impl Drop for RunFiles<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = shutdown::remove_run_files(self.0) {
-            tracing::warn!("{error}");
-        }
-    }
 }
 
 fn log_failure(error: io::Error) -> Failure {
@@ -157,6 +147,12 @@ fn boot(
         Mode::Node => remedies.private_mounts(),
         Mode::ControlPlane => namespace::enter().map_err(|error| error.to_string()),
     };
+    let record = Record {
+        data: places.data.clone(),
+        kubeconfig: places.kubeconfig.clone(),
+        mounts_outside: options.mode == Mode::Node && namespace.is_err(),
+    };
+    record.save(&paths.record()).map_err(preflight::failure)?;
     // Before the tracer collects children, and where k3s will have its mounts.
     let kernel = match options.mode {
         Mode::Node => NodeAbilities::try_in(&places.data),
@@ -242,7 +238,7 @@ fn boot(
         held: options.safe,
         paths: paths.clone(),
         options,
-        data: places.data,
+        record,
         interceptor,
         remedies,
         mounts,

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::paths::{K3S_CONFIG, K3S_DATA_DIR, K3S_KUBECONFIG};
 
+/// Where k3s is started.
+pub const STARTED_IN: &str = "/";
+
 /// k3s's configuration file: flags without dashes and their values.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConfigFile(BTreeMap<String, serde_json::Value>);
@@ -27,7 +30,8 @@ impl ConfigFile {
     pub fn load(args: &[String]) -> Self {
         let named = value_of(args, &["--config", "-c"]).map(PathBuf::from);
         let from_environment = || std::env::var_os("K3S_CONFIG_FILE").map(PathBuf::from);
-        let path = named.or_else(from_environment).unwrap_or_else(|| K3S_CONFIG.into());
+        let named = named.or_else(from_environment).unwrap_or_else(|| K3S_CONFIG.into());
+        let path = Path::new(STARTED_IN).join(named);
         std::fs::read_to_string(path).map_or_else(|_| Self::default(), |text| Self::parse(&text))
     }
 
@@ -66,8 +70,9 @@ impl Places {
         let data = find(&["--data-dir", "-d"], "K3S_DATA_DIR");
         Self {
             port: port.and_then(|port| port.parse().ok()).unwrap_or(6443),
-            kubeconfig: kubeconfig.map_or_else(|| Path::new(K3S_KUBECONFIG).to_owned(), PathBuf::from),
-            data: data.map_or_else(|| Path::new(K3S_DATA_DIR).to_owned(), PathBuf::from),
+            // What is relative in its environment and its file k3s takes from where it is started.
+            kubeconfig: Path::new(STARTED_IN).join(kubeconfig.as_deref().unwrap_or(K3S_KUBECONFIG)),
+            data: Path::new(STARTED_IN).join(data.as_deref().unwrap_or(K3S_DATA_DIR)),
         }
     }
 }
@@ -122,5 +127,7 @@ mod tests {
         assert_eq!((places.port, places.kubeconfig.as_path()), (7443, Path::new("/tmp/flag")));
         assert!(file.sets("--tls-san") && !file.sets("--flannel-backend"));
         assert_eq!(Places::of(&[], &ConfigFile::parse("[not a map")).port, 6443);
+        let relative = Places::of(&[], &ConfigFile::parse("write-kubeconfig: kc\ndata-dir: srv/k3s\n"));
+        assert_eq!((relative.kubeconfig, relative.data), ("/kc".into(), "/srv/k3s".into()));
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::files::{self, FileError};
 use super::flags;
+use super::k3s_config::STARTED_IN;
 use super::plan::Plan;
 use super::process::End;
 use crate::intercept::{Exited, Interceptor, Launch, Session};
@@ -27,7 +28,7 @@ pub fn launch(k3s: &Path, plan: &Plan, bin: &Path, instance: &Path) -> Launch {
     Launch {
         argv,
         env: environment(bin, instance),
-        cwd: Some(PathBuf::from("/")),
+        cwd: Some(PathBuf::from(STARTED_IN)),
         stdio: [None, None, None],
         inherit: Vec::new(),
         session: Session::New,

@@ -86,6 +86,15 @@ fn parse(text: &str) -> Result<Access, KubeconfigError> {
     })
 }
 
+/// Whether this is k3s's own file, with nothing else merged into it: it calls everything `default`.
+pub fn is_k3ss(text: &str) -> bool {
+    let Ok(file) = serde_saphyr::from_str::<Value>(text) else { return false };
+    ["clusters", "users", "contexts"].iter().all(|list| match file[list].as_array().map(Vec::as_slice) {
+        Some([only]) => only["name"] == "default",
+        _ => false,
+    })
+}
+
 /// Name under which the cluster is merged; k3s calls everything `default`.
 pub const CONTEXT: &str = "sandbar";
 
@@ -146,6 +155,7 @@ current-context: default
         let access = parse(K3S).unwrap();
         assert_eq!((access.authority.as_slice(), access.key.as_slice()), (&b"ca"[..], &b"key"[..]));
         assert!(!format!("{access:?}").contains("107"), "{access:?}");
+        assert!(is_k3ss(K3S) && !is_k3ss("") && !is_k3ss(&merge(K3S, K3S, false).unwrap()));
     }
 
     #[test]

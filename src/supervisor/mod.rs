@@ -4,6 +4,7 @@
 //! is shown). Effects: [`daemon`] builds everything, [`supervise`] is the loop, [`table_loop`](self) takes tables,
 //! [`process`] and its users start processes through the interceptor, [`server`] and [`exec`] serve the command line.
 
+pub mod claim;
 pub mod client;
 pub mod clock;
 pub mod control;
@@ -31,6 +32,8 @@ pub mod pods;
 pub mod preflight;
 pub mod probe;
 pub mod process;
+pub mod purge;
+pub mod record;
 pub mod remedies;
 pub mod server;
 pub mod shutdown;

@@ -69,6 +69,11 @@ impl Paths {
         self.state.join("mode")
     }
 
+    /// What a later `down` must know of the cluster.
+    pub fn record(&self) -> PathBuf {
+        self.state.join("cluster.json")
+    }
+
     /// One JSON line per table taken or refused, restart and rollback.
     pub fn audit(&self) -> PathBuf {
         self.log(Component::Audit)
@@ -110,10 +115,35 @@ impl Paths {
     }
 }
 
+/// What the session hooks' `up` says, among the logs.
+pub const UP_LOG: &str = "up.log";
+
+/// What is in the run directory, directories with a slash.
+const IN_RUN: &[&str] = &["control.sock", "created", "lock", "mounts/"];
+/// What is in the state directory; a file system that is mounted there has one more.
+const IN_STATE: &[&str] =
+    &["bin/", "cluster.json", "cni/", "files/", "last-good.json", "logs/", "lost+found/", "mode"];
+
+/// Whether this name in the run directory is ours.
+pub fn ours_in_run(name: &str) -> bool {
+    IN_RUN.contains(&name) || temporary(name)
+}
+
+/// Whether this name in the state directory is ours.
+pub fn ours_in_state(name: &str) -> bool {
+    IN_STATE.contains(&name) || temporary(name)
+}
+
+/// Whether it is what `files` writes to find out whether it can, or before it replaces a file.
+pub fn temporary(name: &str) -> bool {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|one| one.is_ascii_digit());
+    let replaced = || name.strip_suffix(".tmp")?.rsplit_once('.');
+    name.strip_prefix(".space.").is_some_and(number)
+        || replaced().is_some_and(|(file, pid)| IN_STATE.contains(&file) && number(pid))
+}
+
 /// Where k3s keeps its data unless told otherwise.
 pub const K3S_DATA_DIR: &str = "/var/lib/rancher/k3s";
-/// Where k3s keeps its configuration and kubeconfig.
-pub const K3S_CONFIG_DIR: &str = "/etc/rancher";
 /// Where k3s writes its kubeconfig unless told otherwise.
 pub const K3S_KUBECONFIG: &str = "/etc/rancher/k3s/k3s.yaml";
 /// k3s's own configuration file.
@@ -127,6 +157,18 @@ pub fn removable(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_ours_is_known_by_name() {
+        for name in ["mode", "logs/", "last-good.json.12.tmp", ".space.12"] {
+            assert!(ours_in_state(name), "{name}");
+        }
+        // A plain /run may hold a directory of this name.
+        for name in ["lock/", "mode/", "x.12.tmp", "mode.x.tmp", ".space."] {
+            assert!(!ours_in_state(name) && !ours_in_run(name), "{name}");
+        }
+        assert!(ours_in_run("lock"));
+    }
 
     #[test]
     fn a_purge_never_takes_a_top_level_directory() {

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 
 use super::files;
 use super::k3s_config::{Places, values_of};
-use super::paths::Paths;
+use super::paths::{self, Paths};
 use crate::exit::{Exit, Failure};
 
 /// Checks that we are root.
@@ -19,9 +19,10 @@ pub fn root() -> Result<(), Failure> {
 
 /// Makes the supervisor's directories and checks that they take what it will write.
 pub fn directories(paths: &Paths) -> Result<(), Failure> {
-    for directory in [&paths.run, &paths.state, &paths.logs()] {
-        files::private_directory(directory).map_err(failure)?;
-    }
+    let made = files::own_directory(&paths.run, paths::ours_in_run)
+        .and_then(|()| files::own_directory(&paths.state, paths::ours_in_state))
+        .and_then(|()| files::private_directory(&paths.logs()));
+    made.map_err(failure)?;
     [&paths.state, &paths.run]
         .into_iter()
         .try_for_each(|directory| files::probe_space(directory).map_err(failure))
@@ -29,10 +30,14 @@ pub fn directories(paths: &Paths) -> Result<(), Failure> {
 
 /// A failed file operation as the user sees it.
 pub fn failure(error: files::FileError) -> Failure {
-    let full = error.disk_full();
-    let place = error.path.display().to_string();
     let failure = Failure::new(Exit::Failed, error.to_string());
-    if full { failure.hint(format!("free some space: df -h {place}")) } else { failure }
+    if error.disk_full() {
+        failure.hint(format!("free some space: df -h {}", error.path.display()))
+    } else if error.not_ours() {
+        failure.hint("give sandbar a directory of its own: --run-dir, --state-dir")
+    } else {
+        failure
+    }
 }
 
 /// Checks that the ports on which k3s will listen are free. A socket that is bound but does not listen yet counts as taken.

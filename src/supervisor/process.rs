@@ -102,6 +102,13 @@ fn wait(pid: u32, exit: &Receiver<Exited>, pump: &JoinHandle<()>, tail: &Tail) -
     End { status, tail: tail.lines() }
 }
 
+/// Whether a process is there and not just waiting to be collected by its parent.
+pub fn lives(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
+    state.is_some_and(|state| !matches!(state, "Z" | "X"))
+}
+
 /// Signals one process.
 pub fn signal(pid: u32, signal: Signal) {
     if let Some(pid) = positive(pid) {
@@ -162,5 +169,23 @@ pub fn answer(
             signal_group(launched.pid, Signal::SIGKILL);
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_only_waits_to_be_collected_does_not_live() {
+        assert!(lives(std::process::id()));
+        let mut child = std::process::Command::new("/bin/true").spawn().unwrap();
+        let until = Instant::now() + Duration::from_secs(10);
+        while lives(child.id()) {
+            assert!(Instant::now() < until, "it has ended, and is not collected: it lives on");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // Another test's thread may have waited for it.
+        let _ = child.wait();
     }
 }

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 
 use super::files::{self, FileError};
 use super::k3s_process::INSTANCE;
-use super::paths::{self, Paths};
+use super::paths::Paths;
 use super::process;
 use crate::mounts;
 
@@ -167,28 +167,6 @@ pub fn remove_run_files(paths: &Paths) -> Result<(), FileError> {
     Ok(())
 }
 
-/// What `down --purge` removes.
-pub fn purged(paths: &Paths, data: &Path) -> Vec<PathBuf> {
-    let default = data == Path::new(paths::K3S_DATA_DIR);
-    // A directory that the user named may hold other things than k3s's.
-    let data = if default { vec![data.to_owned()] } else { vec![data.join("server"), data.join("agent")] };
-    let all = data.into_iter().chain([PathBuf::from(paths::K3S_CONFIG_DIR), paths.state.clone()]);
-    all.filter(|path| paths::removable(path)).collect()
-}
-
-/// Removes these, and returns those that were there.
-pub fn remove_all(wanted: &[PathBuf]) -> Result<Vec<PathBuf>, FileError> {
-    let mut removed = Vec::new();
-    for path in wanted {
-        match fs::remove_dir_all(path) {
-            Ok(()) => removed.push(path.clone()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(FileError::on("remove", path)(error)),
-        }
-    }
-    Ok(removed)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,21 +204,8 @@ mod tests {
                      3 2 0:1 / /var/lib/kubelet/pods/a/b\\040c rw - tmpfs t rw\n\
                      4 1 0:1 / /run/k3s-other rw - tmpfs t rw\n\
                      5 1 0:1 / /home rw - tmpfs t rw\n";
-        let found = mounts_below(table, Path::new(paths::K3S_DATA_DIR));
+        let found = mounts_below(table, Path::new("/var/lib/rancher/k3s"));
         let names: Vec<&str> = found.iter().filter_map(|path| path.to_str()).collect();
         assert_eq!(names, ["/var/lib/kubelet/pods/a/b c", "/var/lib/kubelet/pods/a"]);
-    }
-
-    #[test]
-    fn a_purge_takes_only_k3ss_part_of_a_directory_that_the_user_named() {
-        let paths = Paths { state: "/var/lib/sandbar".into(), run: "/run/sandbar".into() };
-        let names = |data: &str| -> Vec<String> {
-            purged(&paths, Path::new(data)).iter().map(|path| path.display().to_string()).collect()
-        };
-        assert_eq!(names(paths::K3S_DATA_DIR), ["/var/lib/rancher/k3s", "/etc/rancher", "/var/lib/sandbar"]);
-        assert_eq!(
-            names("/srv/mine"),
-            ["/srv/mine/server", "/srv/mine/agent", "/etc/rancher", "/var/lib/sandbar"]
-        );
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::os::unix::net::UnixDatagram;
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -28,6 +27,7 @@ use super::plan::{self, Plan};
 use super::pods;
 use super::probe::{Change, Level, Prober, Target};
 use super::process::{self, End, Running, SharedLog};
+use super::record::Record;
 use super::remedies::{Network, Remedies};
 use super::server::Order;
 use super::shutdown;
@@ -64,8 +64,8 @@ pub enum Event {
 pub struct Supervisor {
     pub paths: Paths,
     pub options: Options,
-    /// k3s's data directory.
-    pub data: PathBuf,
+    /// What is written down of the cluster.
+    pub record: Record,
     pub interceptor: Interceptor,
     pub remedies: Remedies,
     pub mounts: Mounts,
@@ -411,8 +411,20 @@ impl Supervisor {
                 Err(why) => self.reporter.event("PodNetworkClearFailed", why),
             }
         }
-        let unmounted = shutdown::unmount_left_over(&self.data);
-        pods::forget_namespaces();
+        // Without containers nothing was mounted for them.
+        let unmounted = match self.options.mode {
+            Mode::Node => {
+                let unmounted = shutdown::unmount_left_over(&self.record.data);
+                pods::forget_namespaces();
+                unmounted
+            }
+            Mode::ControlPlane => 0,
+        };
+        if std::mem::take(&mut self.record.mounts_outside)
+            && let Err(error) = self.record.save(&self.paths.record())
+        {
+            tracing::warn!("{error}");
+        }
         self.reporter
             .note("SupervisorStopped", format!("{killed} left-over processes killed, {unmounted} unmounted"));
     }

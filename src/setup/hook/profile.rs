@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::script::quote;
+use super::script::{self, quote};
 use super::{Error, KUBECONFIG, Wanted, existing};
 
 const SYSTEM: &str = "/etc/profile.d/sandbar.sh";
@@ -39,6 +39,7 @@ pub(super) fn merge(before: &str, snippet: &str) -> String {
 /// It must never end or delay a login: no `exit`, nothing in the foreground but a quick look.
 pub(super) fn snippet(binary: Option<&Path>) -> String {
     let fallback = binary.map_or_else(String::new, |path| quote(&path.display().to_string()));
+    let log: String = script::log("__log").lines().map(|line| format!("    {line}\n")).collect();
     format!(
         r#"export KUBECONFIG="${{KUBECONFIG:-{KUBECONFIG}}}"
 __sandbar=$(command -v sandbar) || __sandbar={fallback}
@@ -47,10 +48,10 @@ if [ -x "$__sandbar" ]; then
   # 3: not running.
   if [ $? -eq 3 ]; then
     if [ "$(id -u)" = 0 ]; then __sudo=; else __sudo='sudo -n'; fi
-    (setsid $__sudo "$__sandbar" up </dev/null >"${{TMPDIR:-/tmp}}/sandbar-up-$(id -u).log" 2>&1 &)
+{log}    (setsid $__sudo "$__sandbar" up </dev/null >>"$__log" 2>&1 &)
   fi
 fi
-unset __sandbar __sudo
+unset __sandbar __sudo __log
 "#
     )
 }

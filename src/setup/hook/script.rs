@@ -3,9 +3,13 @@
 use std::path::Path;
 
 use super::KUBECONFIG;
+use crate::supervisor::paths::UP_LOG;
 
 /// Name of the script, by which an existing hook is recognised.
 pub const NAME: &str = "sandbar-session-start.sh";
+
+/// The state directory, unless a variable names another one.
+const STATE: &str = "/var/lib/sandbar";
 
 /// The script. `guard` is a shell test that must hold, or nothing happens.
 pub fn render(guard: Option<&str>, binary: Option<&Path>) -> String {
@@ -27,17 +31,28 @@ if [ -n "${{CLAUDE_ENV_FILE:-}}" ] && ! grep -qs KUBECONFIG= "$CLAUDE_ENV_FILE";
 fi
 
 # Detached, with nothing inherited: the session neither waits for it nor ends it.
-log=${{TMPDIR:-/tmp}}/sandbar-up-$(id -u).log
-elevate=
+{log}elevate=
 [ "$(id -u)" = 0 ] || elevate='sudo -n'
 if command -v setsid >/dev/null; then
-  setsid $elevate "$sandbar" up </dev/null >"$log" 2>&1 &
+  setsid $elevate "$sandbar" up </dev/null >>"$log" 2>&1 &
 else
-  nohup $elevate "$sandbar" up </dev/null >"$log" 2>&1 &
+  nohup $elevate "$sandbar" up </dev/null >>"$log" 2>&1 &
 fi
 # Some hosts kill what a hook leaves behind before it has detached itself.
 sleep 1
 echo "A Kubernetes cluster is starting (KUBECONFIG={KUBECONFIG}). Wait for it with: sandbar status --wait. Log: $log"
+"#,
+        log = log("log")
+    )
+}
+
+/// Shell lines that put the name of a log into a variable: in a directory that nobody but its user writes to, and root's is
+/// sandbar's own. A name that others could have made a link of would have us write to wherever that leads.
+pub fn log(variable: &str) -> String {
+    format!(
+        r#"if [ "$(id -u)" = 0 ]; then {variable}=${{SANDBAR_STATE_DIR:-{STATE}}}/logs
+else {variable}=${{XDG_STATE_HOME:-${{HOME:-/nonexistent}}/.local/state}}/sandbar; fi
+if (umask 077 && mkdir -p "${variable}") 2>/dev/null; then {variable}=${variable}/{UP_LOG}; else {variable}=/dev/null; fi
 "#
     )
 }

@@ -150,7 +150,8 @@ fn stub(status: i32) -> tempfile::TempDir {
 fn sh(dir: &Path, script: &str, variables: &[(&str, &str)]) -> bounded::Ran {
     let path = format!("{}:/usr/bin:/bin", dir.display());
     let mut command = Command::new("/bin/sh");
-    command.env_clear().env("PATH", path).env("TMPDIR", dir).envs(variables.iter().copied());
+    command.env_clear().env("PATH", path).env("TMPDIR", dir).env("HOME", dir).envs(variables.iter().copied());
+    command.env("SANDBAR_STATE_DIR", dir.join("state"));
     bounded::run(command.args(["-euc", script]), Duration::from_secs(10)).unwrap()
 }
 
@@ -178,6 +179,32 @@ fn the_claude_script_starts_a_cluster_only_in_remote_sessions() {
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), format!("export KUBECONFIG={KUBECONFIG}\n"));
     assert!(calls(dir.path()).starts_with("called up\n"));
+}
+
+/// With an `id` that says this.
+fn as_user(dir: &Path, id: u32) {
+    fs::write(dir.join("id"), format!("#!/bin/sh\necho {id}\n")).unwrap();
+    fs::set_permissions(dir.join("id"), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn what_a_hooks_up_says_is_kept_where_nobody_else_writes() {
+    let sourced = format!("set +e\n{}", profile::snippet(None));
+    for script in [script::render(None, None), sourced] {
+        for (user, log) in [(0, "state/logs"), (1000, ".local/state/sandbar")] {
+            let dir = stub(3);
+            as_user(dir.path(), user);
+            for _ in 0..2 {
+                assert!(sh(dir.path(), &script, &[]).status.success());
+            }
+            assert!(calls(dir.path()).starts_with("called up\n"));
+            let place = dir.path().join(log);
+            assert!(place.join("up.log").is_file(), "{user}: {script}");
+            assert_eq!(fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o700);
+            let others = fs::read_dir(dir.path()).unwrap();
+            assert!(others.flatten().all(|one| !one.file_name().to_string_lossy().ends_with(".log")));
+        }
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::intercept::probe;
 use crate::rules::model::Remedy;
 use crate::rules::observed::ObservedRemedy;
 
-pub use pause::{IMAGE as PAUSE_IMAGE, archive as pause_archive};
+pub use pause::{ARCHIVE as PAUSE_ARCHIVE, IMAGE as PAUSE_IMAGE, archive as pause_archive};
 pub use pod_network::{Network, wanted as network};
 pub use wired::Wired;
 

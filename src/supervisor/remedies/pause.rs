@@ -11,7 +11,9 @@ use crate::supervisor::files;
 pub const IMAGE: &str = "localhost/sandbar/pause:1";
 const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause"));
 /// Below k3s's data directory; k3s imports every archive there.
-const ARCHIVE: &str = "agent/images/sandbar-pause.tar";
+const IMAGES: &str = "agent/images";
+/// The name of ours.
+pub const ARCHIVE: &str = "sandbar-pause.tar";
 
 /// The image, as an archive that k3s imports.
 pub fn archive() -> io::Result<Vec<u8>> {
@@ -20,7 +22,7 @@ pub fn archive() -> io::Result<Vec<u8>> {
 
 /// Writes the archive, unless it is there as it should be.
 pub fn supply(data: &Path) -> Result<State, String> {
-    let path = data.join(ARCHIVE);
+    let path = data.join(IMAGES).join(ARCHIVE);
     let archive = archive().map_err(|error| error.to_string())?;
     let state = State::Applied(format!("{IMAGE} from {}", path.display()));
     // k3s imports again what is newer than its last import.
