@@ -254,7 +254,9 @@ mod tests {
     fn the_running_program_is_placed_even_if_its_file_was_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("program");
-        fs::copy(env::current_exe().unwrap(), &program).unwrap();
+        // By another process: a file that is open for writing here, and so in what other tests fork, cannot be executed.
+        let copy = std::process::Command::new("cp").arg(env::current_exe().unwrap()).arg(&program).status();
+        assert!(copy.unwrap().success());
         let status = std::process::Command::new(&program)
             .args(["--exact", "--ignored", "supervisor::remedies::pod_network::tests::replaced"])
             .status();
