@@ -1,6 +1,6 @@
 //! The pause image, embedded and put where k3s imports images from at its start: the first pod needs no registry.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use super::State;
@@ -22,7 +22,7 @@ pub fn archive() -> io::Result<Vec<u8>> {
 
 /// Writes the archive, unless it is there as it should be.
 pub fn supply(data: &Path) -> Result<State, String> {
-    let path = data.join(IMAGES).join(ARCHIVE);
+    let path = place(data);
     let archive = archive().map_err(|error| error.to_string())?;
     let state = State::Applied(format!("{IMAGE} from {}", path.display()));
     // k3s imports again what is newer than its last import.
@@ -38,5 +38,9 @@ pub fn supply(data: &Path) -> Result<State, String> {
 
 /// Takes the archive away, so that k3s imports it no more.
 pub fn withdraw(data: &Path) -> Result<(), String> {
-    files::remove_if_there(&data.join(ARCHIVE)).map_err(|error| error.to_string())
+    files::remove_if_there(&place(data)).map_err(|error| error.to_string())
+}
+
+fn place(data: &Path) -> PathBuf {
+    data.join(IMAGES).join(ARCHIVE)
 }
