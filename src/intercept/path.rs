@@ -12,7 +12,7 @@ use nix::fcntl::AtFlags;
 use nix::sys::stat::fstatat;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
-use super::walk::{Ask, Caller, confined};
+use super::walk::{Ask, Caller, Links, confined};
 use crate::sys::ptrace::Tid;
 
 /// The base that a relative path starts from.
@@ -35,8 +35,35 @@ pub enum Bounds {
     Beneath,
 }
 
-/// The absolute, canonical path that thread `tid` means by `path`; `None` if it cannot be told.
-pub fn resolve(tid: Tid, base: Base, path: &str, bounds: Bounds) -> Option<String> {
+/// What a call lets a path do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Where it may lead.
+    pub bounds: Bounds,
+    /// Which links it may follow.
+    pub links: Links,
+}
+
+impl Limits {
+    /// Those of openat2's `RESOLVE_*` flags. Of RESOLVE_NO_XDEV nothing can be told without touching a filesystem.
+    pub const fn of(resolve: u64) -> Self {
+        let bounds = match resolve {
+            _ if resolve & libc::RESOLVE_IN_ROOT != 0 => Bounds::Root,
+            _ if resolve & libc::RESOLVE_BENEATH != 0 => Bounds::Beneath,
+            _ => Bounds::None,
+        };
+        let links = match bounds {
+            _ if resolve & libc::RESOLVE_NO_SYMLINKS != 0 => Links::None,
+            Bounds::None if resolve & libc::RESOLVE_NO_MAGICLINKS == 0 => Links::All,
+            // The kernel lets nothing jump out of a scope (fs/namei.c, nd_jump_link).
+            _ => Links::Ordinary,
+        };
+        Self { bounds, links }
+    }
+}
+
+/// The absolute, canonical path that thread `tid` means by `path`; `None` if it cannot be told, or is not to be reached so.
+pub fn resolve(tid: Tid, base: Base, path: &str, Limits { bounds, links }: Limits) -> Option<String> {
     let caller = caller(tid);
     let start = if path.starts_with('/') && bounds != Bounds::Root {
         String::from("/")
@@ -47,11 +74,11 @@ pub fn resolve(tid: Tid, base: Base, path: &str, bounds: Bounds) -> Option<Strin
         }
     };
     match bounds {
-        Bounds::None => caller.walk(&start, path),
+        Bounds::None => caller.walk(&start, path, links),
         // Where it begins with a slash or leads out, the kernel refuses it.
         Bounds::Beneath if path.starts_with('/') => None,
-        Bounds::Beneath => caller.walk(&start, &confined(path, false)?),
-        Bounds::Root => caller.walk(&start, &confined(path, true)?),
+        Bounds::Beneath => caller.walk(&start, &confined(path, false)?, links),
+        Bounds::Root => caller.walk(&start, &confined(path, true)?, links),
     }
 }
 
@@ -107,6 +134,21 @@ fn link(path: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn openat2s_flags_say_what_a_path_may_do() {
+        for (resolve, bounds, links) in [
+            (0, Bounds::None, Links::All),
+            (libc::RESOLVE_NO_XDEV, Bounds::None, Links::All),
+            (libc::RESOLVE_NO_MAGICLINKS, Bounds::None, Links::Ordinary),
+            (libc::RESOLVE_NO_SYMLINKS, Bounds::None, Links::None),
+            (libc::RESOLVE_BENEATH, Bounds::Beneath, Links::Ordinary),
+            (libc::RESOLVE_IN_ROOT, Bounds::Root, Links::Ordinary),
+            (libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_SYMLINKS, Bounds::Root, Links::None),
+        ] {
+            assert_eq!(Limits::of(resolve), Limits { bounds, links }, "{resolve:#x}");
+        }
+    }
 
     #[test]
     fn of_all_directories_of_procfs_its_root_alone_is_taken_for_it() {

@@ -9,7 +9,7 @@ use super::fill::Fake;
 use super::memory::{How, Job};
 use super::metadata::{self, Metadata};
 use super::open::{self, Answer, Writer};
-use super::path::{self, Base, Bounds};
+use super::path::{self, Base, Limits};
 use super::probe;
 use super::redirect::Name;
 use super::scopes::Scope;
@@ -129,15 +129,13 @@ impl Tracer {
             None | Some(libc::AT_FDCWD) => Base::Cwd,
             Some(fd) => Base::Descriptor(fd),
         };
-        let bounds = match (call.syscall.kind, how) {
+        let limits = match (call.syscall.kind, how) {
             // Unreadable, or of another size: the kernel knows what to say.
             (Kind::OpenHow, None) => return self.resume(tid, 0),
             (Kind::OpenHow, _) if call.args[3] < HOW_SIZE => return self.resume(tid, 0),
-            (_, Some(how)) if how.resolve & libc::RESOLVE_IN_ROOT != 0 => Bounds::Root,
-            (_, Some(how)) if how.resolve & libc::RESOLVE_BENEATH != 0 => Bounds::Beneath,
-            _ => Bounds::None,
+            _ => Limits::of(how.map_or(0, |how| how.resolve)),
         };
-        let resolved = path::resolve(tid, base, text, bounds);
+        let resolved = path::resolve(tid, base, text, limits);
         // What cannot be told might be such a device.
         if may_serve && resolved.as_deref().is_none_or(faults::serves) {
             self.expect_waiting_faults(tid, text);
@@ -145,7 +143,14 @@ impl Tracer {
         let Some(resolved) = resolved else { return self.resume(tid, 0) };
         let found = self.active.matcher.lookup(&resolved);
         match found.filter(|rule| self.active.answers(*rule, call.syscall.kind)) {
-            Some(rule) => self.apply(tid, regs, call, rule, Name { text, resolved: &resolved, bounds }, how),
+            Some(rule) => self.apply(
+                tid,
+                regs,
+                call,
+                rule,
+                Name { text, resolved: &resolved, bounds: limits.bounds },
+                how,
+            ),
             None => match call.syscall.kind {
                 Kind::Statfs(width) if about_type => self.report_type(tid, regs, &call, &resolved, width),
                 _ => self.resume(tid, 0),

@@ -19,6 +19,17 @@ pub enum Ask<'a> {
     Status,
 }
 
+/// Which links a call lets a path follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// All.
+    All,
+    /// All but procfs's magic ones.
+    Ordinary,
+    /// None.
+    None,
+}
+
 /// A thread whose path is resolved, within one call of its.
 pub struct Caller<F> {
     ask: F,
@@ -55,10 +66,11 @@ impl<F: Fn(Ask<'_>) -> Option<String>> Caller<F> {
         self.number.get_or_init(own).as_deref() == Some(number)
     }
 
-    /// Walks `path` from the directory `start`, folding `.` and `..`, following procfs's links.
-    pub fn walk(&self, start: &str, path: &str) -> Option<String> {
+    /// Walks `path` from the directory `start`, folding `.` and `..`, following procfs's links; `None` where one of them may
+    /// not be.
+    pub fn walk(&self, start: &str, path: &str, allowed: Links) -> Option<String> {
         let mut done = if start == "/" { String::new() } else { start.to_owned() };
-        let mut links = 0;
+        let (mut links, mut magic) = (0, false);
         let mut parts = path.split('/').filter(|part| !part.is_empty() && *part != ".").peekable();
         while let Some(part) = parts.next() {
             if part == ".." {
@@ -80,6 +92,7 @@ impl<F: Fn(Ask<'_>) -> Option<String>> Caller<F> {
                     links += 1;
                 } else if let Some(name) = magic_link(&done) {
                     links += 1;
+                    magic = true;
                     if links <= MAX_LINKS {
                         done = self.meant(name)?;
                     }
@@ -88,7 +101,12 @@ impl<F: Fn(Ask<'_>) -> Option<String>> Caller<F> {
                     }
                 }
             }
-            if links > MAX_LINKS {
+            let refused = match allowed {
+                Links::All => false,
+                Links::Ordinary => magic,
+                Links::None => links > 0,
+            };
+            if refused || links > MAX_LINKS {
                 return None;
             }
         }
@@ -170,7 +188,7 @@ mod tests {
             Some(answer.to_owned())
         });
         let start = if start.starts_with('/') { Some(start.to_owned()) } else { caller.meant(start) };
-        (start.and_then(|start| caller.walk(&start, path)), asked.get())
+        (start.and_then(|start| caller.walk(&start, path, Links::All)), asked.get())
     }
 
     fn walk(start: &str, path: &str) -> Option<String> {
@@ -244,6 +262,26 @@ mod tests {
         assert_eq!(walk("/", &path(20)).as_deref(), Some("/proc/x"));
         assert_eq!(walk("/", &path(21)), None);
         assert_eq!(walk("/", &format!("/proc{}/x", "/self/..".repeat(41))), None);
+    }
+
+    #[test]
+    fn a_link_that_may_not_be_followed_leads_nowhere() {
+        let caller = Caller::new(|ask| (ask == Ask::Status).then(|| "Tgid:\t77\n".to_owned()));
+        let caller_in_root = Caller::new(|_| Some("/".to_owned()));
+        for (path, ordinary, none) in [
+            ("/proc/sys/kernel/panic", true, true),
+            ("/proc/77/stat", true, true),
+            ("/proc/mounts", true, false),
+            ("/proc/self/stat", true, false),
+            ("/proc/thread-self/../self", true, false),
+        ] {
+            assert_eq!(caller.walk("/", path, Links::Ordinary).is_some(), ordinary, "{path}");
+            assert_eq!(caller.walk("/", path, Links::None).is_some(), none, "{path}");
+        }
+        for (allowed, followed) in [(Links::All, true), (Links::Ordinary, false), (Links::None, false)] {
+            let walked = caller_in_root.walk("/proc/self", "root/proc/x", allowed);
+            assert_eq!(walked.is_some(), followed, "{allowed:?}");
+        }
     }
 
     #[test]
