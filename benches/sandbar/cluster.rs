@@ -19,7 +19,7 @@ use crate::up::Up;
 use crate::variant::Variant;
 
 /// What is measured of a cluster; seconds.
-pub const MEASURES: [&str; 8] = [
+pub const MEASURES: [&str; 9] = [
     "ready",
     "create 1,000 (outside)",
     "get 1,000 (outside)",
@@ -27,6 +27,7 @@ pub const MEASURES: [&str; 8] = [
     "list 1,000 x 100 (outside)",
     "create 1,000, 8 at a time (outside)",
     "create 1,000 (kubectl inside)",
+    "get 1,000 (kubectl inside)",
     "list 1,000 x 5 (kubectl inside)",
 ];
 
@@ -164,9 +165,12 @@ impl Cluster {
         let objects = manifest(&objects)?;
         let create = ["create", "-n", &inside, "-f", "-", "-o", "name"];
         let created_inside = timed(|| self.kubectl(&create, Some(&objects)))?;
+        // Of a file kubectl gets one after the other.
+        let get = ["get", "-n", &inside, "-f", "-", "-o", "name"];
+        let got_inside = timed(|| self.kubectl(&get, Some(&objects)))?;
         let list = ["get", "configmaps", "-n", &inside, "--no-headers"];
         let listed_inside = timed(|| (0..5).try_for_each(|_| self.kubectl(&list, None)))?;
-        Ok([created, got, got_together, listed, created_together, created_inside, listed_inside])
+        Ok([created, got, got_together, listed, created_together, created_inside, got_inside, listed_inside])
     }
 
     fn kubectl(&self, args: &[&str], input: Option<&[u8]>) -> io::Result<()> {

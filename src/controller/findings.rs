@@ -340,17 +340,22 @@ mod tests {
         assert!(said("profile", &Standing::Selected, &view).contains(&"Ready=True/Programmed".to_owned()));
     }
 
-    #[test]
-    fn a_rollback_is_told_to_the_object_that_set_the_flag_with_k3s_own_error() {
-        let (document, mut observed) = (document(), running(&["server", "--flannel-backend=none"]));
-        let args = vec!["--flannel-backend=none".into(), "--no-such-flag".into()];
+    /// Without the flag that `mine` has set.
+    fn rolled_back(error: &str, tried: bool) -> ObservedDocument {
+        let mut observed = running(&["server", "--flannel-backend=none"]);
         observed.k3s.rolled_back = Some(RolledBack {
             generation: 3,
-            args,
+            args: vec!["--flannel-backend=none".into(), "--no-such-flag".into()],
             parts: vec![part("--no-such-flag", "mine")],
-            error: "flag provided but not defined".into(),
-            tried: true,
+            error: error.into(),
+            tried,
         });
+        observed
+    }
+
+    #[test]
+    fn a_rollback_is_told_to_the_object_that_set_the_flag_with_k3s_own_error() {
+        let (document, observed) = (document(), rolled_back("flag provided but not defined", true));
         let view = view(&document, &observed);
         let all = findings("mine", &Standing::Selected, &view);
         assert_eq!((all[0].status, all[0].reason), (Tri::False, reasons::ROLLED_BACK));
@@ -366,15 +371,7 @@ mod tests {
 
     #[test]
     fn what_cannot_work_is_told_to_its_object_with_what_the_kernel_lacks() {
-        let (document, mut observed) = (document(), running(&["server", "--flannel-backend=none"]));
-        let args = vec!["--flannel-backend=none".into(), "--no-such-flag".into()];
-        observed.k3s.rolled_back = Some(RolledBack {
-            generation: 3,
-            args,
-            parts: vec![part("--no-such-flag", "mine")],
-            error: "vxlan: EOPNOTSUPP".into(),
-            tried: false,
-        });
+        let (document, observed) = (document(), rolled_back("vxlan: EOPNOTSUPP", false));
         let view = view(&document, &observed);
         let all = findings("mine", &Standing::Selected, &view);
         assert_eq!((all[0].status, all[0].reason), (Tri::False, reasons::SETTINGS_REFUSED));
