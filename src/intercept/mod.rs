@@ -15,6 +15,7 @@ mod metadata;
 mod offload;
 mod open;
 mod path;
+mod pid_namespaces;
 pub mod probe;
 mod redirect;
 mod scopes;

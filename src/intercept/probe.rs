@@ -8,6 +8,7 @@ use super::memory::Access;
 use super::syscalls::{Kind, Syscall, TRAPPED};
 use super::{Backend, StartError, filter};
 use crate::rules::observed::{InterceptorState, Traced};
+use crate::sys::probe::pid_namespace_outlives_init;
 use crate::sys::signal::Dispositions;
 use crate::sys::spawn::{self, Spawn};
 use crate::sys::wait::{self, Event};
@@ -29,6 +30,8 @@ pub struct Probe {
     pub syscall_marks: bool,
     /// A signal that comes while a thread is stopped for us is not delivered when it runs on.
     pub forgets_signals: bool,
+    /// A pid namespace does not end with its init.
+    pub namespaces_outlive_init: bool,
 }
 
 impl Probe {
@@ -132,6 +135,7 @@ impl Child {
                         // In gVisor it depends on the way in; there are no other ways there.
                         syscall_marks: syscall_marks && !entry,
                         forgets_signals: !matches!(event, Event::Signal(_)),
+                        namespaces_outlive_init: pid_namespace_outlives_init(),
                     });
                 }
                 (Event::Exited(_) | Event::Killed(_), _) => {

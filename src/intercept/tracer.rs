@@ -13,8 +13,9 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
 
 use super::Backend;
 use super::active::Active;
@@ -25,6 +26,7 @@ use super::launch::{Exited, Request};
 use super::memory::{Done, Job};
 use super::offload::Offload;
 use super::path;
+use super::pid_namespaces::PidNamespaces;
 use super::probe::{self, Probe};
 use super::seldom::Seldom;
 use super::steps::{Parked, Pending};
@@ -64,6 +66,8 @@ pub struct Tracer {
     pub(super) faults_may_wait: bool,
     pub(super) own_mount_namespace: Option<String>,
     pub(super) memfds: Arc<Memfds>,
+    /// Where the kernel does not end them by itself.
+    pid_namespaces: Option<PidNamespaces>,
     complaints: HashMap<&'static str, Seldom>,
 }
 
@@ -106,6 +110,7 @@ impl Tracer {
             faults_may_wait: false,
             own_mount_namespace: path::namespace(std::process::id() as Tid, "mnt"),
             memfds: Arc::new(Memfds::probe()?),
+            pid_namespaces: probe.namespaces_outlive_init.then(PidNamespaces::new),
             complaints: HashMap::new(),
         })
     }
@@ -244,6 +249,9 @@ impl Tracer {
         if self.tracees.insert(tid) {
             self.forget(tid);
             self.count_tracees();
+            if self.pid_namespaces.as_mut().is_some_and(|namespaces| !namespaces.met(tid)) {
+                end(tid);
+            }
         }
     }
 
@@ -264,6 +272,9 @@ impl Tracer {
         self.forget(tid);
         if self.tracees.remove(&tid) {
             self.count_tracees();
+        }
+        if let Some(namespaces) = &mut self.pid_namespaces {
+            namespaces.ended(tid, &self.tracees).into_iter().for_each(end);
         }
         self.files.sweep(&self.tracees, Instant::now());
         if self.tracees.is_empty() {
@@ -380,6 +391,12 @@ impl Tracer {
             }
         }
     }
+}
+
+/// Kills a tracee that the kernel should have.
+fn end(tid: Tid) {
+    // It may be gone by itself.
+    let _ = kill(Pid::from_raw(tid), Signal::SIGKILL);
 }
 
 /// Adds a stop or an end to those that wait. A thread that waits can yet be killed, and a sibling's exec can take its number

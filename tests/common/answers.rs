@@ -55,6 +55,7 @@ pub const CASES: &[Case] = &[
     case("names", &["sandbar_net", "sandbar_self"]),
     case("fakes", &[FAKE, WRITABLE]),
     case("scopes", &[WRITABLE, NETWORK]),
+    case("orphans", &[FAKE]),
     case("openat2", &[FAKE, REDIRECT]),
     case("filesystems", &["58465342"]),
     case("storm", &[FAKE, REDIRECT, TARGET]),
