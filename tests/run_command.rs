@@ -255,3 +255,28 @@ fn memory_stays_flat_through_a_fork_storm() {
     assert!(end_of(&mut front).success());
     assert!(early > 0 && late < early + 1024, "{early} KiB grew to {late} KiB");
 }
+
+#[test]
+fn where_nothing_can_be_traced_it_is_told_at_once() {
+    // A process has one tracer only, and this one has it already.
+    let mut inner = Command::new(SANDBAR);
+    inner.args(["run", "--", "echo", "nested"]);
+    let line: Vec<_> = std::iter::once(inner.get_program()).chain(inner.get_args()).collect();
+    let mut outer = traced(None, "timeout");
+    let ended = run(outer.args(["-k", "1", "20"]).args(line));
+    let said = ended.stderr.contains("PTRACE_SEIZE") && ended.stderr.contains("sandbar doctor");
+    assert!(said && ended.how.contains('5') && ended.stdout.is_empty(), "{}: {}", ended.how, ended.stderr);
+}
+
+#[test]
+fn a_background_process_is_not_lost_when_its_parent_ends_at_once() {
+    let out = tempfile::tempdir().unwrap();
+    let rounds = 200;
+    for round in 0..rounds {
+        let script = format!("(echo here >{}/{round}) & exit 0", out.path().display());
+        assert!(shell(&script).stdin(Stdio::null()).status().unwrap().success());
+    }
+    wait_for("the word of every background process", || {
+        std::fs::read_dir(out.path()).unwrap().count() == rounds
+    });
+}

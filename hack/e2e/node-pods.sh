@@ -57,6 +57,10 @@ check "its log" equals hello kubectl logs said
 ctr() { "$sandbar" exec -- "$SANDBAR_K3S" ctr --namespace k8s.io "$@"; }
 check "an image is imported into the running node" "$sandbar" image import "$later"
 check "and pinned, as those of its start are" says io.cri-containerd.pinned=pinned ctr images ls name==localhost/later:1
+echo garbage >"$work/none.tar"
+refused "an archive that is none is refused" "containerd refused $work/none.tar" "$sandbar" image import "$work/none.tar" "$later"
+kept_archives() { find /var/lib/rancher/k3s/agent/images -name '*none*' -o -name '.sandbar-copy*'; }
+check "and not kept" equals "" kept_archives
 # overlayfs would be ctr's own choice; it is k3s's, too, where nobody makes one.
 unpacked() {
   [[ $(status .k3s.snapshotter.name) =~ ^(null|overlayfs)$ ]] ||
@@ -150,6 +154,9 @@ check "a pod that ends when asked" pod polite 'command: [sh, -c, "trap \"echo by
 check "it runs" ready polite
 kubectl logs -f polite >"$work/polite" 2>&1 &
 check "its log is followed" within 10 grep -q here "$work/polite"
+check "a pod whose first process ends before its children" pod shell 'command: [sh, -c, "sleep 3600 & trap exit TERM; wait"]'
+check "runs too" ready shell
+check "and is gone when it is deleted" kubectl delete pod shell --timeout=60s
 check "deleted with grace" kubectl delete pod polite --grace-period=20
 check "it had its last word" within 5 grep -q bye "$work/polite"
 summary() { kubectl get --raw "/api/v1/nodes/$(kubectl get nodes -o jsonpath='{.items[0].metadata.name}')/proxy/stats/summary" | jq -r '.node.cpu.usageCoreNanoSeconds > 0 and .node.fs.capacityBytes > 0'; }

@@ -1,5 +1,6 @@
 //! `sandbar crd`: print the CustomResourceDefinition.
 
+use super::output;
 use crate::api::schema;
 use crate::exit::Outcome;
 
@@ -9,7 +10,7 @@ pub struct Args {}
 
 /// Runs the verb.
 pub fn run(_args: Args) -> Outcome {
-    print!("{}", yaml()?);
+    output::text(yaml()?.trim_end())?;
     Ok(0)
 }
 

@@ -62,15 +62,22 @@ pub fn import(archives: &[PathBuf], paths: &Paths) -> Result<(), Failure> {
         let hint = "unpack it (bzip2 -d), or give it to `sandbar up --images` after `sandbar down`";
         return Err(Failure::new(Exit::Failed, message).hint(hint));
     }
-    for kept in keep(archives, &running.data)? {
-        let command = importing(&running.options.k3s, snapshotter.as_deref(), &kept);
-        let code = super::exec::plain(paths, command)?;
-        if code != 0 {
-            let message = format!("containerd refused {}: its own words are above", kept.display());
-            return Err(Failure::new(Exit::Failed, message));
+    let directory = directory(&running.data)?;
+    let mut refused = Vec::new();
+    for archive in archives {
+        let copy = Copy::of(archive, &directory)?;
+        let command = importing(&running.options.k3s, snapshotter.as_deref(), &copy.now);
+        match super::exec::plain(paths, command)? {
+            0 => copy.keep()?,
+            // What is refused once would be so at every start of k3s. The others are taken all the same.
+            _ => refused.push(archive.display().to_string()),
         }
     }
-    Ok(())
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let message = format!("containerd refused {}: its own words are above", refused.join(", "));
+    Err(Failure::new(Exit::Failed, message))
 }
 
 /// The command that does what k3s does with an archive when it starts: unpacked where containers will look for it, and kept by the
@@ -158,29 +165,57 @@ fn distinct(archives: Vec<PathBuf>) -> Result<Vec<PathBuf>, Failure> {
     Ok(distinct)
 }
 
-/// Copies archives to where k3s looks, each whole or not at all. Returns where they are now.
-pub fn keep(archives: &[PathBuf], data: &Path) -> Result<Vec<PathBuf>, Failure> {
+/// Copies archives to where k3s looks, each whole or not at all.
+pub fn keep(archives: &[PathBuf], data: &Path) -> Result<(), Failure> {
+    let directory = directory(data)?;
+    archives.iter().try_for_each(|archive| Copy::of(archive, &directory)?.keep())
+}
+
+/// Where k3s looks for archives when it starts.
+fn directory(data: &Path) -> Result<PathBuf, Failure> {
     let directory = data.join(IMAGES);
-    let failed = |what: &Path| {
-        let what = what.display().to_string();
-        move |error: io::Error| {
-            Failure::new(Exit::Failed, format!("cannot keep image archive {what}: {error}"))
-        }
-    };
-    fs::create_dir_all(&directory).map_err(failed(&directory))?;
-    let mut kept = Vec::new();
-    for archive in archives {
+    fs::create_dir_all(&directory).map_err(not_kept(&directory))?;
+    Ok(directory)
+}
+
+fn not_kept(what: &Path) -> impl Fn(io::Error) -> Failure {
+    let what = what.display().to_string();
+    move |error| Failure::new(Exit::Failed, format!("cannot keep image archive {what}: {error}"))
+}
+
+/// An archive's copy beside those that k3s imports, gone with this unless it is kept; or the archive itself, if it lies there
+/// already.
+struct Copy {
+    now: PathBuf,
+    target: PathBuf,
+}
+
+impl Copy {
+    fn of(archive: &Path, directory: &Path) -> Result<Self, Failure> {
         let target = directory.join(archive.file_name().unwrap_or_default());
-        if fs::canonicalize(archive).ok() != fs::canonicalize(&target).ok() {
-            // Not by an ending that k3s would import half-way.
-            let temporary = directory.join(".sandbar-copy");
-            fs::copy(archive, &temporary)
-                .and_then(|_| fs::rename(&temporary, &target))
-                .map_err(failed(archive))?;
+        if fs::canonicalize(archive).ok() == fs::canonicalize(&target).ok() {
+            return Ok(Self { now: target.clone(), target });
         }
-        kept.push(target);
+        // Not by an ending that k3s would import half-way.
+        let copy = Self { now: directory.join(".sandbar-copy"), target };
+        fs::copy(archive, &copy.now).map_err(not_kept(archive))?;
+        Ok(copy)
     }
-    Ok(kept)
+
+    fn keep(mut self) -> Result<(), Failure> {
+        fs::rename(&self.now, &self.target).map_err(not_kept(&self.target))?;
+        self.now.clone_from(&self.target);
+        Ok(())
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        if self.now != self.target {
+            // If it is there at all; k3s does not look at it.
+            let _ = fs::remove_file(&self.now);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -211,9 +246,26 @@ mod tests {
         assert!(error.message.contains("no image archive"), "{error}");
         assert!(archives(&[dir.path().join("absent.tar")]).is_err());
         let data = dir.path().join("data");
-        let kept = keep(&found, &data).unwrap();
+        keep(&found, &data).unwrap();
+        let kept = archives(&[data.join(IMAGES)]).unwrap();
         assert_eq!(fs::read_to_string(&kept[1]).unwrap(), "b.tar");
-        assert_eq!(keep(&kept, &data).unwrap(), kept, "what is there already stays");
+        keep(&kept, &data).unwrap();
+        drop(Copy::of(&kept[0], &data.join(IMAGES)).unwrap());
+        assert_eq!(archives(&[data.join(IMAGES)]).unwrap(), kept, "what is there already stays");
+    }
+
+    #[test]
+    fn what_is_not_kept_leaves_nothing_and_takes_no_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (bad, images) = (dir.path().join("image.tar"), dir.path().join("images"));
+        fs::create_dir(&images).unwrap();
+        fs::write(&bad, "bad").unwrap();
+        fs::write(images.join("image.tar"), "good").unwrap();
+        let copy = Copy::of(&bad, &images).unwrap();
+        assert_eq!(fs::read_to_string(&copy.now).unwrap(), "bad");
+        drop(copy);
+        assert_eq!(fs::read_dir(&images).unwrap().count(), 1);
+        assert_eq!(fs::read_to_string(images.join("image.tar")).unwrap(), "good");
     }
 
     #[test]

@@ -69,5 +69,5 @@ fn target() -> Result<PathBuf, Failure> {
     let target = named
         .or_else(home)
         .ok_or_else(|| Failure::new(Exit::Failed, "no home directory").hint("set KUBECONFIG"))?;
-    Ok(std::fs::canonicalize(&target).unwrap_or(target))
+    std::fs::canonicalize(&target).or_else(|_| Ok(std::path::absolute(target)?))
 }

@@ -24,6 +24,15 @@ const ARCH_AT: u32 = 4;
 const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 const NO_SUCH_SYSCALL: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
 
+/// Tells our RET_TRACE from one of a program's own, which outranks it where both say so: the newer filter's data counts
+/// (seccomp(2)). libseccomp and runc use small numbers and errnos.
+const OURS: u32 = 0x5b00;
+
+/// The data that a stop of our filter at this table entry comes with.
+pub const fn mark(index: usize) -> u32 {
+    (OURS | index as u32) & libc::SECCOMP_RET_DATA
+}
+
 /// The program that every traced tree starts under. `traced` says of a table entry whether it is trapped, `descriptors`
 /// whether stat calls about a descriptor are.
 pub fn program(traced: impl Fn(&Syscall) -> bool, descriptors: bool) -> Vec<Instruction> {
@@ -62,7 +71,7 @@ fn section(abi: Abi, traced: &impl Fn(&Syscall) -> bool, descriptors: bool) -> V
 }
 
 fn verdict(index: usize, call: &Syscall, descriptors: bool) -> Vec<Instruction> {
-    let trace = op(RET_K, libc::SECCOMP_RET_TRACE | (index as u32 & libc::SECCOMP_RET_DATA));
+    let trace = op(RET_K, libc::SECCOMP_RET_TRACE | mark(index));
     let allow = op(RET_K, ALLOW);
     match (call.kind, call.at_flags) {
         (Kind::Clone, _) => {
@@ -143,7 +152,8 @@ mod tests {
                 match abi.find(u64::from(nr)) {
                     // AT_FDCWD, read as clone's flags, has CLONE_UNTRACED among its bits.
                     Some((index, call)) => {
-                        assert_eq!(verdict, libc::SECCOMP_RET_TRACE | index as u32, "{abi:?} {}", call.name);
+                        assert_eq!(verdict, libc::SECCOMP_RET_TRACE | mark(index), "{abi:?} {}", call.name);
+                        assert_ne!(mark(index), mark(index + 1));
                     }
                     None => assert_eq!(verdict, ALLOW, "{abi:?} {nr}"),
                 }

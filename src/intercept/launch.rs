@@ -161,7 +161,6 @@ impl Tracer {
                     std::mem::forget(unclaimed);
                 }
             }
-            Request::WhenIdle(reply) if self.tracees.is_empty() => drop(reply.send(())),
             Request::WhenIdle(reply) => self.idle_waiters.push(reply),
         }
     }

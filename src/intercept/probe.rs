@@ -11,7 +11,7 @@ use crate::rules::observed::{InterceptorState, Traced};
 use crate::sys::probe::pid_namespace_outlives_init;
 use crate::sys::signal::Dispositions;
 use crate::sys::spawn::{self, Spawn};
-use crate::sys::wait::{self, Event};
+use crate::sys::wait::{self, Event, Waited};
 use crate::sys::{process, ptrace};
 
 /// Inode number of a procfs root (PROC_ROOT_INO in linux/proc_fs.h).
@@ -118,9 +118,11 @@ impl Child {
         let mut entry = None;
         let unsupported = |what: String| StartError::Unsupported(what);
         loop {
-            let (tid, event) = wait::wait_any(true)
-                .map_err(|error| unsupported(format!("wait4: {error}")))?
-                .ok_or_else(|| unsupported("a traced child vanished".to_owned()))?;
+            let Waited::For(tid, event) =
+                wait::wait_any(true).map_err(|error| unsupported(format!("wait4: {error}")))?
+            else {
+                return Err(unsupported("a traced child vanished".to_owned()));
+            };
             if tid != self.0 {
                 continue;
             }
@@ -177,7 +179,7 @@ impl Child {
     /// Kills and reaps the child.
     fn end(&self) {
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.0), nix::sys::signal::Signal::SIGKILL);
-        while let Ok(Some((tid, event))) = wait::wait_any(true) {
+        while let Ok(Waited::For(tid, event)) = wait::wait_any(true) {
             if tid == self.0 && matches!(event, Event::Exited(_) | Event::Killed(_)) {
                 return;
             }

@@ -6,6 +6,7 @@ use super::Backend;
 use super::call::{self, Call, Decoded};
 use super::faults;
 use super::fill::Fake;
+use super::filter;
 use super::memory::{How, Job};
 use super::metadata::{self, Metadata};
 use super::open::{self, Answer, Writer};
@@ -29,20 +30,27 @@ const HOW_SIZE: u64 = 24;
 const O_LARGEFILE: i32 = 0o100_000;
 
 impl Tracer {
+    /// Whether it is our filter that has stopped the call, and not one of the program's own.
+    fn asked_by_us(&self, tid: Tid, call: &Call) -> bool {
+        let ours = u64::from(filter::mark(call.index));
+        self.backend != Backend::SeccompTrace || ptrace::event_message(tid).is_ok_and(|data| data == ours)
+    }
+
     /// A trapped call at its entry.
     pub(super) fn serve(&mut self, tid: Tid, regs: Registers) {
         let call = match call::decode(&regs, self.probe.syscall_marks) {
-            Decoded::Ours(call) => call,
+            Decoded::Ours(call) if self.asked_by_us(tid, &call) => call,
             // A sibling's exec has taken the number over since this stop was told. It stands there now, to be told next.
-            Decoded::Theirs | Decoded::Odd
+            Decoded::Ours(_) | Decoded::Theirs | Decoded::Odd
                 if self.backend == Backend::SeccompTrace && ptrace::stands_at_exec(tid) =>
             {
                 return;
             }
             // A filter of the program's own asks for a tracer, and it has none: the kernel's answer to that.
-            Decoded::Theirs if self.backend == Backend::SeccompTrace => {
+            Decoded::Ours(_) | Decoded::Theirs if self.backend == Backend::SeccompTrace => {
                 return self.resume_with(tid, &call::skipped(&regs, -i64::from(libc::ENOSYS)));
             }
+            Decoded::Ours(call) => call,
             Decoded::Theirs => return self.resume(tid, 0),
             Decoded::Odd => {
                 // By the other ABI's numbers, which are not looked at, it could be any call.

@@ -34,7 +34,7 @@ use crate::rules::observed::{Observed, Scalar};
 use crate::sys::ptrace::{self, Registers, Tid};
 use crate::sys::seccomp::Instruction;
 use crate::sys::signal::Dispositions;
-use crate::sys::wait::{self, Event};
+use crate::sys::wait::{self, Event, Waited};
 
 /// After so many stops served as they come, every thread that waits has its turn.
 const IN_A_ROW: u32 = 16;
@@ -123,7 +123,7 @@ impl Tracer {
                 self.wait_with_offload();
             } else {
                 match wait::wait_any(true) {
-                    Ok(Some((tid, event))) => {
+                    Ok(Waited::For(tid, event)) => {
                         self.guarded(tid, event);
                         in_a_row += 1;
                         if in_a_row >= IN_A_ROW {
@@ -131,13 +131,12 @@ impl Tracer {
                             self.serve_all_that_wait();
                         }
                     }
-                    // No child at all: whatever was missed, no tracee is left. Sleep until a request rings.
-                    Ok(None) => {
-                        self.tracees.clear();
-                        self.files.release();
-                        self.idle();
+                    // Sleep until a request rings.
+                    Ok(Waited::Nobody) => {
+                        self.alone();
                         self.wait_for_request();
                     }
+                    Ok(Waited::Quiet) => {}
                     Err(error) => tracing::error!(%error, "wait4 failed"),
                 }
             }
@@ -189,10 +188,15 @@ impl Tracer {
     /// are known: each can wait but once until then, see [`note`].
     fn serve_all_that_wait(&mut self) -> bool {
         let mut waiting = std::mem::take(&mut self.waiting);
-        while let Ok(Some(one)) = wait::wait_any(false) {
-            note(&mut waiting, one);
+        let mut last = wait::wait_any(false);
+        while let Ok(Waited::For(tid, event)) = last {
+            note(&mut waiting, (tid, event));
+            last = wait::wait_any(false);
         }
         let any = !waiting.is_empty();
+        if !any && matches!(last, Ok(Waited::Nobody)) {
+            self.alone();
+        }
         waiting.drain(..).for_each(|(tid, event)| self.guarded(tid, event));
         self.waiting = waiting;
         any
@@ -279,7 +283,6 @@ impl Tracer {
         self.files.sweep(&self.tracees, Instant::now());
         if self.tracees.is_empty() {
             self.files.release();
-            self.idle();
         }
         if let Some(waiter) = self.exits.remove(&tid) {
             // Whoever started it may no longer care.
@@ -287,7 +290,11 @@ impl Tracer {
         }
     }
 
-    fn idle(&mut self) {
+    /// No child at all: whatever was missed, no tracee is left. That none is known is not enough: one that was made just now
+    /// may not have stopped yet, and ends with us if somebody takes that for our end.
+    fn alone(&mut self) {
+        self.tracees.clear();
+        self.files.release();
         for waiter in self.idle_waiters.drain(..) {
             let _ = waiter.send(());
         }

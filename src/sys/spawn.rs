@@ -60,7 +60,8 @@ pub fn fork(spawn: &Spawn<'_>) -> io::Result<Forked> {
     let moved = spawn.fds.iter().filter(|(from, to)| from != to);
     let above = moved.map(|(_, to)| *to + 1).fold(3, RawFd::max);
     let mut lifted = vec![-1; spawn.fds.len()];
-    let plan = Plan { spawn, argv: &argv, env: &env, shell: &shell, shell_argv: &shell_argv, above };
+    let go_on = go_write.as_raw_fd();
+    let plan = Plan { spawn, argv: &argv, env: &env, shell: &shell, shell_argv: &shell_argv, above, go_on };
     // SAFETY: the child calls only `Plan::run`, which is async-signal-safe and never returns.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
@@ -114,6 +115,8 @@ struct Plan<'a> {
     shell_argv: &'a [*const c_char],
     /// Descriptors from here on are free for the way to exec.
     above: RawFd,
+    /// The parent's end of the hand-shake.
+    go_on: RawFd,
 }
 
 impl Plan<'_> {
@@ -139,6 +142,8 @@ impl Plan<'_> {
         let failed = || io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
         // SAFETY: async-signal-safe calls on integers and on strings that live in `self`.
         unsafe {
+            // With a copy of our own we would wait for ever where the parent gives up.
+            libc::close(self.go_on);
             let mut byte = 0_u8;
             if libc::read(go, (&raw mut byte).cast(), 1) != 1 {
                 libc::_exit(127);

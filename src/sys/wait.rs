@@ -60,23 +60,33 @@ pub fn decode(status: i32) -> Event {
     }
 }
 
-/// Waits for any child of this process or tracee of this thread. `Ok(None)`: none has anything to report and `block`
-/// is false, or there is none at all.
-pub fn wait_any(block: bool) -> io::Result<Option<(Tid, Event)>> {
+/// What a wait came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// A thread, and what happened to it.
+    For(Tid, Event),
+    /// Nobody has anything to report yet.
+    Quiet,
+    /// There is no child, and no tracee.
+    Nobody,
+}
+
+/// Waits for any child of this process or tracee of this thread; [`Waited::Quiet`] only if it is not to `block`.
+pub fn wait_any(block: bool) -> io::Result<Waited> {
     let mut status = 0;
     let flags = libc::__WALL | if block { 0 } else { libc::WNOHANG };
     loop {
         // SAFETY: `status` is a live local; no rusage is asked for.
         let tid = unsafe { libc::wait4(-1, &raw mut status, flags, std::ptr::null_mut()) };
         if tid > 0 {
-            return Ok(Some((tid, decode(status))));
+            return Ok(Waited::For(tid, decode(status)));
         }
         if tid == 0 {
-            return Ok(None);
+            return Ok(Waited::Quiet);
         }
         match io::Error::last_os_error() {
             error if error.raw_os_error() == Some(libc::EINTR) => {}
-            error if error.raw_os_error() == Some(libc::ECHILD) => return Ok(None),
+            error if error.raw_os_error() == Some(libc::ECHILD) => return Ok(Waited::Nobody),
             error => return Err(error),
         }
     }

@@ -60,6 +60,9 @@ int main(void)
     child("stat, ERRNO 0", SYS_stat, SECCOMP_RET_ERRNO);
     child("getppid, ERRNO", SYS_getppid, SECCOMP_RET_ERRNO | EXDEV);
     child("getppid, TRACE", SYS_getppid, SECCOMP_RET_TRACE | 1);
+    for (unsigned data = 0; data < 40; data++)
+        child("openat, TRACE", SYS_openat, SECCOMP_RET_TRACE | data);
+    child("stat, TRACE", SYS_stat, SECCOMP_RET_TRACE | EPERM);
     child("getcpu, KILL", SYS_getcpu, SECCOMP_RET_KILL);
     pid_t pid = fork();
     if (pid == 0) {
