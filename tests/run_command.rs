@@ -46,6 +46,12 @@ fn alive(pid: i32) -> bool {
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
 }
 
+/// As ps has it.
+fn state(pid: i32) -> char {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
+}
+
 fn parent(pid: i32) -> i32 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     stat.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap().parse().unwrap()
@@ -178,6 +184,20 @@ fn a_signal_to_the_group_may_arrive_twice() {
     stdout.read_to_string(&mut count).unwrap();
     end_of(&mut front);
     assert!(count.trim() == "2" || count.trim() == "1", "{count}");
+}
+
+#[test]
+fn stops_do_not_pass_through_the_process_in_front() {
+    let (mut front, command, _) = running("while :; do sleep 0.1; done");
+    kill(Pid::from_raw(front.id() as i32), Signal::SIGSTOP).unwrap();
+    wait_for("the stop", || state(front.id() as i32) == 'T');
+    assert!(matches!(state(command), 'S' | 'R'), "the command was stopped");
+    kill(Pid::from_raw(front.id() as i32), Signal::SIGCONT).unwrap();
+    kill(Pid::from_raw(command), Signal::SIGSTOP).unwrap();
+    wait_for("the command's stop", || matches!(state(command), 't' | 'T'));
+    assert_eq!(state(front.id() as i32), 'S');
+    kill(Pid::from_raw(command), Signal::SIGKILL).unwrap();
+    end_of(&mut front);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! `make bench`: sandbar's means against no interception and against PTRACE_SYSCALL on everything, alternated in one run.
 //!
 //! Prints one JSON document on stdout and Markdown tables on stderr. Options: `--rounds N`, `--cluster-rounds N`,
-//! `--effect-rounds N`, `--pod-rounds N` (0 leaves a part out); for clusters also `--cluster-variants A,B`; for pods also
-//! `--images FILE`, `--pod-variants A,B`, `--machine PROGRAM`.
+//! `--effect-rounds N`, `--pod-rounds N` (0 leaves a part out); for clusters also `--cluster-variants A,B` and `--cluster-passes N` (0:
+//! readiness alone); for pods also `--images FILE`, `--pod-variants A,B`, `--machine PROGRAM`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -56,7 +56,8 @@ fn main() {
     let mut effect = None;
     if let Some(k3s) = &k3s {
         let variants = variants_named(given("--cluster-variants"), "none,sandbar,trace,everything");
-        cluster_rounds(count("--cluster-rounds", 5), &variants, k3s, &config, &mut general);
+        let counts = (count("--cluster-rounds", 5), count("--cluster-passes", cluster::PASSES));
+        cluster_rounds(counts, &variants, k3s, &config, &mut general);
         let rounds = count("--effect-rounds", 20);
         effect = (rounds > 0).then(|| effect::measure(k3s, rounds).unwrap());
         if let Some(images) = given("--images") {
@@ -99,11 +100,17 @@ fn micro_rounds(count: usize, config: &Path, rounds: &mut Rounds) {
     }
 }
 
-fn cluster_rounds(count: usize, variants: &[Variant], k3s: &Path, config: &Path, rounds: &mut Rounds) {
+fn cluster_rounds(
+    (count, passes): (usize, usize),
+    variants: &[Variant],
+    k3s: &Path,
+    config: &Path,
+    rounds: &mut Rounds,
+) {
     for round in 0..count {
         eprintln!("cluster: round {} of {count}", round + 1);
         for variant in variant::order(variants, round) {
-            let figures = cluster::measure(variant, k3s, config).unwrap();
+            let figures = cluster::measure(variant, passes, k3s, config).unwrap();
             for (measure, seconds) in cluster::MEASURES.iter().zip(figures) {
                 rounds.record(format!("s to {measure}"), variant, seconds);
             }

@@ -87,34 +87,5 @@ int main(void)
         _exit(touch_paths());
     }
     printf("setns: %s\n", ended(pid));
-    /* The first process of a pid namespace ends: the kernel kills the rest. */
-    int ends[2];
-    if (pipe(ends))
-        die("pipe");
-    pid = fork();
-    if (pid == 0) {
-        if (unshare(CLONE_NEWPID))
-            _exit(1);
-        pid_t first = fork();
-        if (first == 0) {
-            close(ends[0]);
-            if (fork() == 0)
-                for (int i = 0; i < 120; i++)
-                    usleep(10000 + touch_paths());
-            _exit(33);
-        }
-        close(ends[1]);
-        int status;
-        waitpid(first, &status, 0);
-        /* Hung up once the orphan is gone; some kernels let it live. */
-        struct pollfd end = {.fd = ends[0]};
-        if (poll(&end, 1, 1000) != 1) {
-            _exit(2);
-        }
-        _exit(WEXITSTATUS(status));
-    }
-    close(ends[0]);
-    close(ends[1]);
-    printf("pid namespace ends: %s\n", ended(pid));
     return 0;
 }
