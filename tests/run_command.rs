@@ -188,14 +188,24 @@ fn a_signal_to_the_group_may_arrive_twice() {
 
 #[test]
 fn stops_do_not_pass_through_the_process_in_front() {
-    let (mut front, command, _) = running("while :; do sleep 0.1; done");
-    kill(Pid::from_raw(front.id() as i32), Signal::SIGSTOP).unwrap();
-    wait_for("the stop", || state(front.id() as i32) == 'T');
-    assert!(matches!(state(command), 'S' | 'R'), "the command was stopped");
-    kill(Pid::from_raw(front.id() as i32), Signal::SIGCONT).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let file = out.path().join("steps");
+    let (mut front, command, _) =
+        running(&format!("while :; do echo step >>{}; sleep 0.01; done", file.display()));
+    let steps = || std::fs::metadata(&file).map_or(0, |found| found.len());
+    let in_front = Pid::from_raw(front.id() as i32);
+    kill(in_front, Signal::SIGSTOP).unwrap();
+    wait_for("the stop", || state(in_front.as_raw()) == 'T');
+    let before = steps();
+    wait_for("a step of the command meanwhile", || steps() > before + 10);
+    kill(in_front, Signal::SIGCONT).unwrap();
     kill(Pid::from_raw(command), Signal::SIGSTOP).unwrap();
-    wait_for("the command's stop", || matches!(state(command), 't' | 'T'));
-    assert_eq!(state(front.id() as i32), 'S');
+    let mut last = steps();
+    wait_for("the command's stop", || {
+        std::thread::sleep(Duration::from_millis(200));
+        std::mem::replace(&mut last, steps()) == last
+    });
+    assert_eq!(state(in_front.as_raw()), 'S');
     kill(Pid::from_raw(command), Signal::SIGKILL).unwrap();
     end_of(&mut front);
 }
