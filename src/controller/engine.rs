@@ -39,6 +39,8 @@ const SETTLE: Duration = Duration::from_millis(20);
 const RETRY: Duration = Duration::from_secs(2);
 /// How often counters in status are brought up to date at most.
 const REFRESH: Duration = Duration::from_secs(30);
+/// How often is looked whether there is contact with the API server.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Everything the loop knows.
 pub struct Engine {
@@ -91,8 +93,10 @@ impl Engine {
     pub async fn run(mut self, mut heard: Receiver<Heard>, signals: &Signals) -> Result<(), ControllerError> {
         let mut refresh = interval(REFRESH);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut writing: Option<BoxFuture<'static, Written>> = None;
-        let (mut said_applied, mut said_ready) = (false, false);
+        let (mut said_applied, mut settled, mut said_ready) = (false, false, false);
         loop {
             if !said_applied && self.client.is_some() {
                 // As below.
@@ -101,9 +105,12 @@ impl Engine {
             if writing.is_none() {
                 writing = self.next_write();
             }
-            if !said_ready && writing.is_none() && self.at_rest() {
+            settled = settled || (writing.is_none() && self.at_rest());
+            let ready = settled && self.health.in_contact();
+            if ready != said_ready {
+                let said = if ready { signals.say_ready() } else { signals.say_unready() };
                 // One that is gone is noticed by `gone`.
-                said_ready = signals.say_ready().is_ok();
+                said_ready = if said.is_ok() { ready } else { said_ready };
             }
             tokio::select! {
                 news = heard.recv() => self.hear(news.ok_or(ControllerError::ApiTask)?),
@@ -114,6 +121,7 @@ impl Engine {
                 () = at(self.publish_at) => self.publish(),
                 () = at(self.tell_at) => self.tell(false),
                 () = at(self.resume_at) => self.resume(),
+                _ = look.tick() => {}
                 written = finished(&mut writing) => {
                     writing = None;
                     self.written(written);

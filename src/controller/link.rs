@@ -97,6 +97,12 @@ impl Signals {
         Ok(())
     }
 
+    /// Tells the supervisor that there is no contact with the API server any more.
+    pub fn say_unready(&self) -> io::Result<()> {
+        nix::unistd::write(self.alive.get_ref(), b"unready\n")?;
+        Ok(())
+    }
+
     /// Returns when the supervisor is gone.
     pub async fn gone(&self) {
         let mut byte = [0_u8; 1];

@@ -9,7 +9,7 @@
 //! | 4 | the observed table, read-only: [`Observed::open`](crate::rules::observed::Observed::open)`(fd, false)` |
 //! | 5 | *desired bell*, an eventfd: the controller writes 1 after it published a generation |
 //! | 6 | *observed bell*, an eventfd: the supervisor writes 1 after every acknowledgement and every change of state |
-//! | 7 | *lifeline*, a stream socket: end-of-file says that the supervisor is gone, and the controller must exit. The controller writes the line `applied` to it once the files of `SANDBAR_CONFIG_FILES` are, which the next one is not told of; and the line `ready` once the CRD is established, the built-in profiles are applied and its first table was published; `unready` takes that back |
+//! | 7 | *lifeline*, a stream socket: end-of-file says that the supervisor is gone, and the controller must exit. The controller writes the line `applied` to it once the files of `SANDBAR_CONFIG_FILES` are, which the next one is not told of; and the line `ready` once the CRD is established, the built-in profiles are applied and its first table was published; `unready` takes that back while there is no contact with the API server |
 //!
 //! Both bells are blocking; the controller may set `O_NONBLOCK` on a duplicate made through `/proc/self/fd` only, since
 //! the flag belongs to the open file that both sides share. A bell says "look again", never how often: after it, compare

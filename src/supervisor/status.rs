@@ -144,7 +144,10 @@ pub fn ready(document: &ObservedDocument, acknowledged: u64) -> Result<(), Strin
         return Err("the controller to run".into());
     }
     if !document.controller.ready {
-        return Err("the controller to apply the SandboxConfig definition and the built-in profile".into());
+        return Err(
+            "the controller to reach the API server and apply the SandboxConfig definition and the built-in profile"
+                .into(),
+        );
     }
     if acknowledged < document.published {
         return Err(format!("rule table {} to be taken", document.published));

@@ -225,6 +225,20 @@ impl Controller {
         assert_eq!(&said, b"applied\nready\n");
     }
 
+    /// The next line that it says on the lifeline.
+    pub fn says(&self) -> String {
+        let mut lifeline = self.lifeline.as_ref().unwrap();
+        lifeline.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let (mut line, mut byte) = (Vec::new(), [0]);
+        loop {
+            lifeline.read_exact(&mut byte).expect("a line on the lifeline");
+            match byte[0] {
+                b'\n' => return String::from_utf8(line).unwrap(),
+                other => line.push(other),
+            }
+        }
+    }
+
     /// Resident memory in KiB.
     pub fn rss(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
