@@ -67,13 +67,16 @@ pub fn run(args: Args) -> Outcome {
     Ok(0)
 }
 
-/// The objects in `files`. One that has become unreadable since `up` must not keep the controller from running.
+/// The objects in `files`. One that has become unreadable since `up` keeps neither the others nor the controller back.
 fn given(files: Option<&OsStr>) -> Vec<SandboxConfig> {
     let files = files.filter(|files| !files.is_empty());
-    files::load_files(files.iter().flat_map(std::env::split_paths)).unwrap_or_else(|error| {
-        tracing::warn!("left out: {error}");
-        Vec::new()
-    })
+    let load = |path| {
+        files::load_files([path]).unwrap_or_else(|error| {
+            tracing::warn!("left out: {error}");
+            Vec::new()
+        })
+    };
+    files.iter().flat_map(std::env::split_paths).flat_map(load).collect()
 }
 
 fn host_name() -> Result<String, ControllerError> {

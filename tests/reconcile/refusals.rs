@@ -169,21 +169,28 @@ fn a_table_that_the_supervisor_refuses_is_told_and_the_next_one_heals() {
 fn a_file_that_the_api_server_refuses_is_left_out_and_the_next_one_applied() {
     let cluster = cluster();
     let dir = tempfile::tempdir().unwrap();
-    let write = |name: &str, object: &str| {
-        let path = dir.path().join(name);
-        std::fs::write(&path, manifest(object, "{files: [{path: /proc/given, value: v}]}")).unwrap();
+    let write = |file: &str, object: &str, spec: &str| {
+        let path = dir.path().join(file);
+        std::fs::write(&path, manifest(object, spec)).unwrap();
         path.to_str().unwrap().to_owned()
     };
-    let files = [write("bad.yaml", "Not_A_Name"), write("good.yaml", "given")].join(":");
+    let given = "{files: [{path: /proc/given, value: v}]}";
+    // More than the API server reads of a request.
+    let long: Vec<String> =
+        (0..50).map(|n| format!("{{path: /proc/{n}, value: {}}}", "x".repeat(65_536))).collect();
+    let files = [
+        write("bad.yaml", "not/a/name", given),
+        write("large.yaml", "too-large", &format!("{{files: [{}]}}", long.join(", "))),
+        write("good.yaml", "given", given),
+    ]
+    .join(":");
     let supervisor = Supervisor::start();
     let mut controller = supervisor.controller_with(&cluster.kubeconfig(), &files);
     controller.await_ready();
     assert_eq!(supervisor.value("/proc/given").as_deref(), Some("v"));
-    assert!(
-        controller.log().contains("left out") && controller.log().contains("Not_A_Name"),
-        "{}",
-        controller.log()
-    );
+    let log = controller.log();
+    let left_out = |name: &str| log.lines().any(|line| line.contains("left out") && line.contains(name));
+    assert!(left_out("not/a/name") && left_out("the SandboxConfig too-large"), "{log}");
     cluster.await_condition("given", "Ready", "True");
     cluster.delete("given");
 }
