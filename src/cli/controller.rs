@@ -36,6 +36,15 @@ pub struct Args {
     /// Whose built-in profiles are applied [default: found out]
     #[arg(long, env = "SANDBAR_ENVIRONMENT", value_enum, value_name = "NAME", hide_short_help = true)]
     environment: Option<Environment>,
+    /// Sequence of the last of the supervisor's events that an earlier controller has told.
+    #[arg(
+        long,
+        env = "SANDBAR_TOLD_EVENTS",
+        default_value_t = 0,
+        value_name = "SEQUENCE",
+        hide_short_help = true
+    )]
+    told_events: u64,
     /// Serve no metrics and probes.
     #[arg(long)]
     no_metrics: bool,
@@ -52,6 +61,7 @@ pub fn run(args: Args) -> Outcome {
             builtin: profiles::builtin(args.environment.unwrap_or_else(Environment::here))?,
             given: given(args.config_files.as_deref()),
         },
+        told_events: args.told_events,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -83,6 +83,7 @@ fn what_is_wrong_is_said_with_what_helps() {
         at: "2025-01-01T00:00:00Z".into(),
         reason: "K3sRestarted".into(),
         message: "boom".into(),
+        sources: Vec::new(),
     }];
     let expected = "\
 ✗ not ready (control-plane): waiting for k3s to become ready (now BackingOff; it last failed: boom)

@@ -66,7 +66,14 @@ pub struct Engine {
 
 impl Engine {
     /// Nothing is published before the objects and the node's labels are known.
-    pub fn new(node: String, publisher: Publisher, metrics: Arc<Metrics>, health: Arc<Health>) -> Self {
+    /// An earlier controller has told of the supervisor's events up to `told_events`.
+    pub fn new(
+        node: String,
+        publisher: Publisher,
+        metrics: Arc<Metrics>,
+        health: Arc<Health>,
+        told_events: u64,
+    ) -> Self {
         Self {
             node,
             publisher,
@@ -84,7 +91,7 @@ impl Engine {
             resume_at: None,
             waiting: false,
             writes: Queue::default(),
-            told_events: 0,
+            told_events,
             told_refusals: BTreeMap::new(),
         }
     }
@@ -97,6 +104,7 @@ impl Engine {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut writing: Option<BoxFuture<'static, Written>> = None;
         let (mut said_applied, mut settled, mut said_ready) = (false, false, false);
+        let mut said_told = self.told_events;
         loop {
             if !said_applied && self.client.is_some() {
                 // As below.
@@ -111,6 +119,10 @@ impl Engine {
                 let said = if ready { signals.say_ready() } else { signals.say_unready() };
                 // One that is gone is noticed by `gone`.
                 said_ready = if said.is_ok() { ready } else { said_ready };
+            }
+            if settled && said_told != self.told_events && writing.is_none() && self.writes.is_empty() {
+                // As above.
+                said_told = signals.say_told(self.told_events).map_or(said_told, |()| self.told_events);
             }
             tokio::select! {
                 news = heard.recv() => self.hear(news.ok_or(ControllerError::ApiTask)?),
@@ -288,7 +300,9 @@ impl Engine {
         for event in view.observed.events.iter().filter(|event| event.sequence > self.told_events) {
             told = told.max(event.sequence);
             for name in events::about(event, &view) {
-                let uid = self.store.get(&name).and_then(|object| object.metadata.uid.clone());
+                // Gone by now: there is nobody to tell.
+                let Some(object) = self.store.get(&name) else { continue };
+                let uid = object.metadata.uid.clone();
                 let event = events::from_supervisor(event, &Regarding { name, uid }, &self.node, now);
                 writes.extend(event.map(Write::event));
             }

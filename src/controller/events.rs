@@ -49,9 +49,12 @@ pub fn refused(regarding: &Regarding, generation: i64, why: &str, node: &str, no
     make(&format!("{node} {generation} refused"), "Refused", why, regarding, node, now)
 }
 
-/// The objects that an event of the supervisor is about: those that caused a rollback, else those that set anything
-/// about k3s, else the one of highest precedence.
+/// The objects that an event of the supervisor is about: those that it names, or that caused a rollback, else those that
+/// set anything about k3s, else the one of highest precedence.
 pub fn about(event: &SupervisorEvent, view: &View<'_>) -> Vec<String> {
+    if !event.sources.is_empty() {
+        return event.sources.clone();
+    }
     let settings = ["RolledBack", "Rollback", "SettingsRefused"];
     let taken_back = settings.iter().any(|what| event.reason.contains(what));
     let blamed = if taken_back { findings::blamed(view) } else { Vec::new() };
@@ -120,6 +123,8 @@ fn is_bad(reason: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::model::{DesiredDocument, K3sSettings, Sourced};
+    use crate::rules::observed::ObservedDocument;
 
     fn regarding() -> Regarding {
         Regarding { name: "mine".into(), uid: Some("u".into()) }
@@ -131,6 +136,7 @@ mod tests {
             at: "2026-01-01T00:00:00Z".into(),
             reason: "K3sSettingsRolledBack".into(),
             message: "flag provided but not defined".into(),
+            sources: Vec::new(),
         }
     }
 
@@ -154,6 +160,29 @@ mod tests {
         assert_eq!(event.type_.as_deref(), Some("Warning"));
         assert_eq!(event.note.as_deref(), Some("flag provided but not defined"));
         assert_eq!(event.regarding.unwrap().kind.as_deref(), Some("SandboxConfig"));
+    }
+
+    #[test]
+    fn an_event_is_about_whom_it_names_else_about_those_that_set_something() {
+        let flannel = Some(Sourced { value: "none".into(), source: "net".into() });
+        let document = DesiredDocument {
+            k3s: K3sSettings { flannel_backend: flannel, ..Default::default() },
+            ..Default::default()
+        };
+        let view = View {
+            node: "n",
+            document: &document,
+            conflicts: &[],
+            settled: true,
+            unpublishable: None,
+            generation: 1,
+            settings_generation: 1,
+            observed: &ObservedDocument::default(),
+        };
+        let named =
+            SupervisorEvent { reason: "RuleNotServed".into(), sources: vec!["redirects".into()], ..event(1) };
+        assert_eq!(about(&named, &view), ["redirects"]);
+        assert_eq!(about(&event(2), &view), ["net"]);
     }
 
     #[test]

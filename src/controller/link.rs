@@ -103,6 +103,12 @@ impl Signals {
         Ok(())
     }
 
+    /// Tells the supervisor that its events up to this one are told, and not to be told again by another controller.
+    pub fn say_told(&self, sequence: u64) -> io::Result<()> {
+        nix::unistd::write(self.alive.get_ref(), format!("told {sequence}\n").as_bytes())?;
+        Ok(())
+    }
+
     /// Returns when the supervisor is gone.
     pub async fn gone(&self) {
         let mut byte = [0_u8; 1];

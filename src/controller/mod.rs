@@ -64,6 +64,8 @@ pub struct Config {
     pub address: Option<SocketAddr>,
     /// What it applies to the cluster before it works.
     pub objects: Objects,
+    /// Sequence of the last of the supervisor's events that an earlier controller has told.
+    pub told_events: u64,
 }
 
 /// Why a controller ended by itself.
@@ -92,7 +94,7 @@ pub async fn run(config: Config, tables: Tables, signals: Signals) -> Result<(),
     let identity = Identity::new(&config.kubeconfig)?;
     let (objects, node, known) = (config.objects, config.node.clone(), health.clone());
     let watching = tokio::spawn(async move { api::run(identity, objects, node, sender, &known).await });
-    let engine = Engine::new(config.node, Publisher::new(tables), metrics, health);
+    let engine = Engine::new(config.node, Publisher::new(tables), metrics, health, config.told_events);
     let outcome = tokio::select! {
         () = signals.gone() => {
             tracing::info!("the supervisor is gone");

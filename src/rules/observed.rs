@@ -268,6 +268,9 @@ pub struct SupervisorEvent {
     pub reason: String,
     /// A sentence.
     pub message: String,
+    /// The SandboxConfigs that it is about, if it is about some more than about others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<String>,
 }
 
 /// Makes the memory file of an observed table.

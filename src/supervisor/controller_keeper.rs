@@ -92,6 +92,10 @@ impl ControllerKeeper {
                 self.handover.options.files.clear();
                 None
             }
+            News::Told(sequence) => {
+                self.handover.told_events = sequence;
+                None
+            }
             News::Ready(ready) => {
                 self.ready = ready;
                 None

@@ -125,6 +125,15 @@ impl Plan {
     }
 }
 
+/// The SandboxConfigs that make `after` another plan than `before`: those that brought something, or had brought what is gone.
+pub fn changed_by(before: &Plan, after: &Plan) -> Vec<String> {
+    let parts = after.news(before).into_iter().chain(before.news(after));
+    let mut sources: Vec<String> = parts.filter_map(|part| part.source).collect();
+    sources.sort();
+    sources.dedup();
+    sources
+}
+
 /// Flags with their values, as in `--v=2` or `--v 2`.
 fn words(args: &[K3sArg]) -> Vec<StartPart> {
     let mut flags: Vec<StartPart> = Vec::new();
@@ -226,6 +235,12 @@ mod tests {
         ];
         assert_eq!(told, expected.map(|(what, source)| (what.to_owned(), source.to_owned())));
         assert_eq!(after.news(&after), []);
+        assert_eq!(changed_by(&before, &after), ["mine", "other", "profile"]);
+        assert_eq!(
+            changed_by(&after, &before),
+            changed_by(&before, &after),
+            "one who takes something back, too"
+        );
         assert_eq!(
             difference(&before, &after),
             "generation 2: +--v 4 ---v 2 another containerdConfig pod network none remedies turned off: pause-image"

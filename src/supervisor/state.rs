@@ -43,10 +43,15 @@ impl Reporter {
 
     /// Records something that people should hear of: in the document, in the audit log, in our own log.
     pub fn event(&mut self, reason: &str, message: impl Into<String>) {
+        self.event_about(reason, message, Vec::new());
+    }
+
+    /// The same, about these SandboxConfigs.
+    pub fn event_about(&mut self, reason: &str, message: impl Into<String>, sources: Vec<String>) {
         let message = shortened(message.into());
         tracing::info!(reason, "{message}");
         let sequence = self.document.events.last().map_or(1, |last| last.sequence + 1);
-        let event = SupervisorEvent { sequence, at: clock::now(), reason: reason.into(), message };
+        let event = SupervisorEvent { sequence, at: clock::now(), reason: reason.into(), message, sources };
         self.audit(&event);
         let events = &mut self.document.events;
         events.push(event);
@@ -57,7 +62,8 @@ impl Reporter {
     /// Records what is of interest to an auditor only.
     pub fn note(&mut self, reason: &str, message: impl Into<String>) {
         let message = shortened(message.into());
-        self.audit(&SupervisorEvent { sequence: 0, at: clock::now(), reason: reason.into(), message });
+        let (at, reason) = (clock::now(), reason.into());
+        self.audit(&SupervisorEvent { at, reason, message, ..SupervisorEvent::default() });
     }
 
     fn audit(&mut self, event: &SupervisorEvent) {

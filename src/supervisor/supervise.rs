@@ -223,8 +223,8 @@ impl Supervisor {
                     self.reporter.note("K3sSettingsProven", flags_of(&plan).join(" "));
                     self.save();
                 }
-                Output::Report { reason, message } => {
-                    self.reporter.event(reason, message);
+                Output::Report { reason, message, sources } => {
+                    self.reporter.event_about(reason, message, sources);
                     if reason == "K3sSettingsRolledBack" {
                         self.save();
                     }

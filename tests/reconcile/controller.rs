@@ -93,6 +93,11 @@ impl Supervisor {
 
     /// The same with files to be applied, joined by `:`.
     pub fn controller_with(&self, kubeconfig: &Path, files: &str) -> Controller {
+        self.controller_after(kubeconfig, files, 0)
+    }
+
+    /// The same after one that has told the events up to `told`.
+    pub fn controller_after(&self, kubeconfig: &Path, files: &str, told: u64) -> Controller {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let theirs = theirs.into();
         let fds = [&self.desired, &self.observed, &self.desired_bell, &self.observed_bell, &theirs];
@@ -115,6 +120,7 @@ impl Supervisor {
             .env("SANDBAR_FDS", numbers.join(","))
             .env("KUBECONFIG", kubeconfig)
             .env("SANDBAR_CONFIG_FILES", files)
+            .env("SANDBAR_TOLD_EVENTS", told.to_string())
             .env("RUST_LOG", "info,sandbar=debug")
             .stderr(Stdio::from(log.reopen().unwrap()))
             .spawn()

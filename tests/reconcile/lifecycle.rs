@@ -75,6 +75,7 @@ fn an_outage_of_the_api_server_changes_nothing_and_ends_by_itself() {
             at: k8s_openapi::jiff::Timestamp::now().to_string(),
             reason: "K3sRestarted".into(),
             message: "told during the outage".into(),
+            sources: Vec::new(),
         }];
     });
     std::thread::sleep(Duration::from_secs(1));
