@@ -38,6 +38,10 @@ impl ProfileError {
                 404 => names::refused_name(name).is_some(),
                 // Roles that are not known yet, somebody else's change, a server that is busy.
                 401 | 403 | 408 | 409 | 429 => false,
+                // What its store says of an object that is too large: that of k3s, that of etcd.
+                500 => {
+                    ["larger than max", "request is too large"].iter().any(|say| status.message.contains(say))
+                }
                 code => (400..500).contains(&code),
             },
             kube::Error::BuildRequest(_) | kube::Error::HttpError(_) => true,
@@ -158,6 +162,9 @@ mod tests {
             assert!(!is_final("mine", answer(code)), "{code}");
         }
         assert!(is_final("a/b", answer(404)));
+        let message = "rpc error: trying to send message larger than max (2624129 vs. 2097152)".to_owned();
+        let too_large = Status { code: 500, message, ..Default::default() };
+        assert!(is_final("mine", Box::new(kube::Error::Api(Box::new(too_large)))));
         let error = http_error("fake file");
         assert!(is_final("fake file", Box::new(error)));
     }
