@@ -26,8 +26,10 @@ use super::queue::Queue;
 use super::store::{Change, Store};
 use super::tell;
 use super::write::{self, Write, Written};
+use crate::api::conditions::shorten;
 use crate::rules::model::DesiredDocument;
 use crate::rules::observed::ObservedDocument;
+use crate::supervisor::controller_process::Refused;
 
 /// A burst of changes becomes one table.
 const BURST: Duration = Duration::from_millis(20);
@@ -62,7 +64,14 @@ pub struct Engine {
     writes: Queue,
     told_events: u64,
     told_refusals: BTreeMap<Option<String>, i64>,
+    /// The refusal of the whole table that was told.
+    told_unpublishable: Option<String>,
+    /// Refusals that the supervisor is to write down, and `None` for the end of one of the table.
+    to_report: Vec<Option<Refused>>,
 }
+
+/// Longest reason that the supervisor is told.
+const MAX_REASON: usize = 1000;
 
 impl Engine {
     /// Nothing is published before the objects and the node's labels are known.
@@ -93,6 +102,8 @@ impl Engine {
             writes: Queue::default(),
             told_events,
             told_refusals: BTreeMap::new(),
+            told_unpublishable: None,
+            to_report: Vec::new(),
         }
     }
 
@@ -119,6 +130,10 @@ impl Engine {
                 let said = if ready { signals.say_ready() } else { signals.say_unready() };
                 // One that is gone is noticed by `gone`.
                 said_ready = if said.is_ok() { ready } else { said_ready };
+            }
+            for refused in std::mem::take(&mut self.to_report) {
+                // As above.
+                let _ = refused.map_or_else(|| signals.say_taken(), |refused| signals.say_refused(&refused));
             }
             if settled && said_told != self.told_events && writing.is_none() && self.writes.is_empty() {
                 // As above.
@@ -207,7 +222,10 @@ impl Engine {
         self.waiting = false;
         match self.publisher.offer(&self.wanted) {
             Ok(published) => {
-                self.unpublishable = None;
+                if self.unpublishable.take().is_some() {
+                    self.told_unpublishable = None;
+                    self.to_report.push(None);
+                }
                 self.waiting = published == Published::Busy;
                 if let Published::New(generation) = published {
                     tracing::info!(generation, rules = self.wanted.rules.len(), "rule table published");
@@ -218,7 +236,11 @@ impl Engine {
             Err(error) => {
                 tracing::warn!(%error, "rule table refused");
                 run.failed(Failure::Refused);
-                self.unpublishable = Some(error.to_string());
+                let why = error.to_string();
+                if self.unpublishable.as_ref() != Some(&why) {
+                    self.report(None, &why);
+                }
+                self.unpublishable = Some(why);
                 self.soon(SETTLE);
             }
         }
@@ -234,6 +256,7 @@ impl Engine {
         self.read_observed();
         let now = Timestamp::now();
         let mut events = self.refusals(&labels, now);
+        events.extend(self.table_refusal(now));
         events.extend(self.news(now));
         let statuses = self.statuses(&labels, refresh, now);
         self.writes.renew(statuses, events);
@@ -276,7 +299,7 @@ impl Engine {
     /// An Event for each object that is refused, once for each generation of it.
     fn refusals(&mut self, labels: &BTreeMap<String, String>, now: Timestamp) -> Vec<Write> {
         let mut writes = Vec::new();
-        let mut told = BTreeMap::new();
+        let (mut told, mut refused) = (BTreeMap::new(), Vec::new());
         for (name, object) in self.store.iter() {
             let Standing::Invalid(why) = object.standing(labels) else { continue };
             let (uid, generation) =
@@ -284,12 +307,38 @@ impl Engine {
             let before = self.told_refusals.get(&uid);
             told.insert(uid.clone(), generation);
             if before != Some(&generation) {
+                refused.push((name.to_owned(), why.clone()));
                 let regarding = Regarding { name: name.to_owned(), uid };
                 writes.push(Write::event(events::refused(&regarding, generation, &why, &self.node, now)));
             }
         }
         self.told_refusals = told;
+        refused.into_iter().for_each(|(name, why)| self.report(Some(name), &why));
         writes
+    }
+
+    /// An Event for each object on account of which the table cannot be published, once for each reason.
+    fn table_refusal(&mut self, now: Timestamp) -> Vec<Write> {
+        let Some(why) =
+            self.unpublishable.clone().filter(|why| self.told_unpublishable.as_ref() != Some(why))
+        else {
+            return Vec::new();
+        };
+        let behind = events::behind(&self.wanted, self.publisher.last());
+        let event = |name: String| {
+            let metadata = &self.store.get(&name)?.metadata;
+            let generation = metadata.generation.unwrap_or_default();
+            let regarding = Regarding { name, uid: metadata.uid.clone() };
+            Some(Write::event(events::unpublishable(&regarding, generation, &why, &self.node, now)))
+        };
+        let writes = behind.into_iter().filter_map(event).collect();
+        self.told_unpublishable = Some(why);
+        writes
+    }
+
+    /// Has the supervisor write down what is refused here.
+    fn report(&mut self, object: Option<String>, why: &str) {
+        self.to_report.push(Some(Refused { object, reason: shorten(why, MAX_REASON) }));
     }
 
     /// An Event for each thing that the supervisor reports and that was not told yet.

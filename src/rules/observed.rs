@@ -255,6 +255,9 @@ pub struct ControllerState {
     /// It has said that definition and built-in profile are applied.
     #[serde(default)]
     pub ready: bool,
+    /// Why the table that it wants cannot even be published.
+    #[serde(default)]
+    pub unpublishable: Option<String>,
 }
 
 /// Something that people should hear of.

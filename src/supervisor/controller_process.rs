@@ -9,7 +9,7 @@
 //! | 4 | the observed table, read-only: [`Observed::open`](crate::rules::observed::Observed::open)`(fd, false)` |
 //! | 5 | *desired bell*, an eventfd: the controller writes 1 after it published a generation |
 //! | 6 | *observed bell*, an eventfd: the supervisor writes 1 after every acknowledgement and every change of state |
-//! | 7 | *lifeline*, a stream socket: end-of-file says that the supervisor is gone, and the controller must exit. The controller writes the line `applied` to it once the files of `SANDBAR_CONFIG_FILES` are, which the next one is not told of; and the line `ready` once the CRD is established, the built-in profiles are applied and its first table was published; `unready` takes that back while there is no contact with the API server. `told N` says that events up to that sequence are told |
+//! | 7 | *lifeline*, a stream socket: end-of-file says that the supervisor is gone, and the controller must exit. The controller writes the line `applied` to it once the files of `SANDBAR_CONFIG_FILES` are, which the next one is not told of; and the line `ready` once the CRD is established, the built-in profiles are applied and its first table was published; `unready` takes that back while there is no contact with the API server. `told N` says that events up to that sequence are told, `refused JSON` ([`Refused`]) what is refused there, and `taken` that the table is not any more |
 //!
 //! Both bells are blocking; the controller may set `O_NONBLOCK` on a duplicate made through `/proc/self/fd` only, since
 //! the flag belongs to the open file that both sides share. A bell says "look again", never how often: after it, compare
@@ -37,6 +37,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use nix::sys::eventfd::EventFd;
+use serde::{Deserialize, Serialize};
 
 use super::control::Options;
 use super::k3s_config::{ConfigFile, node_name};
@@ -53,8 +54,8 @@ const DESIRED_BELL: i32 = 5;
 const OBSERVED_BELL: i32 = 6;
 const LIFELINE: i32 = 7;
 
-/// Longest line that we read from the controller; it has a word at a time to say.
-const MAX_LINE: u64 = 64;
+/// Longest line that we read from the controller.
+const MAX_LINE: u64 = 16 << 10;
 
 /// What every start of the controller gets.
 #[derive(Debug)]
@@ -72,6 +73,15 @@ pub struct Handover {
     pub log: SharedLog,
 }
 
+/// What the controller refuses by itself, before the supervisor has seen it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The SandboxConfig; none, if it is the whole table.
+    pub object: Option<String>,
+    /// Why; shortened, so that it fits a line.
+    pub reason: String,
+}
+
 /// What a controller's threads tell the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -79,6 +89,8 @@ pub enum News {
     Applied,
     Ready(bool),
     Told(u64),
+    Refused(Refused),
+    Taken,
     Ended(End),
 }
 
@@ -163,6 +175,8 @@ fn understood(line: &str) -> Option<News> {
         ("applied", "") => News::Applied,
         ("ready", "") => News::Ready(true),
         ("unready", "") => News::Ready(false),
+        ("refused", what) => News::Refused(serde_json::from_str(what).ok()?),
+        ("taken", "") => News::Taken,
         ("told", sequence) => News::Told(sequence.parse().ok()?),
         _ => return None,
     })
@@ -176,7 +190,9 @@ mod tests {
     fn what_the_controller_says_is_understood_or_not() {
         assert_eq!(understood("unready"), Some(News::Ready(false)));
         assert_eq!(understood("told 17"), Some(News::Told(17)));
-        for odd in ["", "ready now", "told", "told x"] {
+        let refused = News::Refused(Refused { object: None, reason: "too large".into() });
+        assert_eq!(understood(r#"refused {"reason": "too large"}"#), Some(refused));
+        for odd in ["", "ready now", "refused", "refused {", "told", "told x"] {
             assert_eq!(understood(odd), None, "{odd}");
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use nix::sys::eventfd::EventFd;
 
 use super::clock;
+use super::controller_process::Refused;
 use super::log::RotatingFile;
 use crate::rules::observed::{Observed, ObservedDocument, SupervisorEvent};
 use crate::rules::table::TableError;
@@ -66,6 +67,14 @@ impl Reporter {
         self.audit(&SupervisorEvent { at, reason, message, ..SupervisorEvent::default() });
     }
 
+    /// Records what the controller has refused; it tells people itself.
+    pub fn refused(&mut self, refused: &Refused) {
+        match &refused.object {
+            Some(name) => self.note("ObjectRefused", format!("{name}: {}", refused.reason)),
+            None => self.note("TableRefused", format!("not published: {}", refused.reason)),
+        }
+    }
+
     fn audit(&mut self, event: &SupervisorEvent) {
         if let Ok(line) = serde_json::to_string(event) {
             // RotatingFile takes every write.
@@ -123,5 +132,11 @@ mod tests {
         assert_eq!((events.len(), events[63].sequence), (64, 100));
         assert!(events[0].message.len() < 2100);
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 100);
+        for object in [Some("mine".to_owned()), None] {
+            reporter.refused(&Refused { object, reason: "too large".into() });
+        }
+        let log = std::fs::read_to_string(&path).unwrap();
+        assert!(log.contains("mine: too large") && log.contains("not published: too large"), "{log}");
+        assert_eq!(reporter.document.events.len(), 64, "it is the controller that tells of it");
     }
 }

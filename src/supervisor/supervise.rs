@@ -170,6 +170,9 @@ impl Supervisor {
             }
             Event::K3s { .. } => {}
             Event::Controller { run, news } => {
+                if let News::Refused(refused) = &news {
+                    self.reporter.refused(refused);
+                }
                 if let Some(end) = self.controller.take(self.now(), run, news)
                     && !self.stopping
                 {
