@@ -3,10 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
-use super::convert;
 use super::v1alpha1::SandboxConfig;
+use super::{convert, limits, names, schema};
 
 /// Why files were not taken.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +75,11 @@ fn checked(text: &str) -> Result<Option<SandboxConfig>, String> {
     check_envelope(&value)?;
     let mut config: SandboxConfig = serde_saphyr::from_str_with_options(text, options()).map_err(yaml)?;
     config.status = None;
+    // The rest is what an API server has written, or is of another object of that name; it would not be taken.
+    let ObjectMeta { name, labels, annotations, .. } = std::mem::take(&mut config.metadata);
+    config.metadata = ObjectMeta { name, labels, annotations, ..ObjectMeta::default() };
+    check_metadata(&config.metadata)?;
+    check_limits(&config)?;
     config
         .validate_cel()
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
@@ -117,6 +123,23 @@ fn check_envelope(value: &Value) -> Result<(), String> {
         None | Some("") => Err("`metadata.name` is missing".to_owned()),
         Some(_) => only(metadata, METADATA, "metadata."),
     }
+}
+
+fn check_metadata(metadata: &ObjectMeta) -> Result<(), String> {
+    let of = |part: &str, refused: Option<String>| refused.map(|why| format!("`metadata.{part}`: {why}"));
+    of("name", metadata.name.as_deref().and_then(names::refused_name))
+        .or_else(|| of("labels", metadata.labels.as_ref().and_then(names::refused_labels)))
+        .or_else(|| of("annotations", metadata.annotations.as_ref().and_then(names::refused_annotations)))
+        .map_or(Ok(()), Err)
+}
+
+/// The bounds that are no CEL.
+fn check_limits(config: &SandboxConfig) -> Result<(), String> {
+    const SPEC: &str = "/spec/versions/0/schema/openAPIV3Schema/properties/spec";
+    let crd = schema::crd_value().map_err(|error| error.to_string())?;
+    let spec = serde_json::to_value(&config.spec).map_err(|error| error.to_string())?;
+    let exceeded = crd.pointer(SPEC).and_then(|schema| limits::exceeded(&spec, schema, "spec"));
+    exceeded.map_or(Ok(()), Err)
 }
 
 fn only(object: &serde_json::Map<String, Value>, known: &[&str], prefix: &str) -> Result<(), String> {
@@ -214,6 +237,9 @@ mod tests {
             ("{filesystems: [{path: /, reportAs: procfs}]}", "procfs"),
             ("{k3s: {extraArgs: [--data-dir=/x]}}", "data"),
             ("{k3s: {flannelBackend: ipsec}}", "ipsec"),
+            ("{priority: 99999999}", "spec.priority: 99999999, more than 1000000"),
+            ("{k3s: {extraArgs: ['']}}", "spec.k3s.extraArgs[0]: 0 characters, less than 1"),
+            ("{k3s: {containerdConfig: ''}}", "spec.k3s.containerdConfig: 0 characters"),
             ("{files: [{path: /proc/a, value: x}, {path: /proc/a, value: z}]}", "twice"),
         ] {
             let error = refused(spec);
@@ -225,6 +251,23 @@ mod tests {
             parse("kind: Pod\napiVersion: v1\n", "x").unwrap_err().to_string().contains("`v1 Pod` found")
         );
         assert!(parse("a: [\n", "x").unwrap_err().to_string().contains("document 1: "));
+    }
+
+    #[test]
+    fn metadata_that_the_api_server_would_refuse_is_refused() {
+        for (metadata, said) in [
+            ("{name: a/b}", "x.yaml, document 1: `metadata.name`: \"a/b\" is no name"),
+            ("{name: fake file}", "\"fake file\" is no name"),
+            ("{name: x, labels: {a b: c}}", "`metadata.labels`: `a b: c` is no label"),
+            ("{name: x, annotations: {a b: c}}", "`metadata.annotations`: \"a b\""),
+        ] {
+            let error = refused_whole(&format!("metadata: {metadata}\nspec: {{}}\n"));
+            assert!(error.contains(said), "{metadata}: {error}");
+        }
+        let got = "metadata: {name: x, uid: u, resourceVersion: '7', generation: 2, labels: {a: b}, finalizers: [c]}";
+        let configs = parse(&format!("{HEAD}{got}\nspec: {{}}\n"), "x.yaml").unwrap();
+        let labels = Some([("a".to_owned(), "b".to_owned())].into());
+        assert_eq!(configs[0].metadata, ObjectMeta { name: Some("x".into()), labels, ..Default::default() });
     }
 
     #[test]

@@ -3,6 +3,8 @@
 pub mod conditions;
 pub mod convert;
 pub mod files;
+pub mod limits;
+pub mod names;
 pub mod profiles;
 pub mod schema;
 pub mod status;

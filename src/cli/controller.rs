@@ -36,6 +36,15 @@ pub struct Args {
     /// Whose built-in profiles are applied [default: found out]
     #[arg(long, env = "SANDBAR_ENVIRONMENT", value_enum, value_name = "NAME", hide_short_help = true)]
     environment: Option<Environment>,
+    /// Sequence of the last of the supervisor's events that an earlier controller has told.
+    #[arg(
+        long,
+        env = "SANDBAR_TOLD_EVENTS",
+        default_value_t = 0,
+        value_name = "SEQUENCE",
+        hide_short_help = true
+    )]
+    told_events: u64,
     /// Serve no metrics and probes.
     #[arg(long)]
     no_metrics: bool,
@@ -52,6 +61,7 @@ pub fn run(args: Args) -> Outcome {
             builtin: profiles::builtin(args.environment.unwrap_or_else(Environment::here))?,
             given: given(args.config_files.as_deref()),
         },
+        told_events: args.told_events,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -67,13 +77,16 @@ pub fn run(args: Args) -> Outcome {
     Ok(0)
 }
 
-/// The objects in `files`. One that has become unreadable since `up` must not keep the controller from running.
+/// The objects in `files`. One that has become unreadable since `up` keeps neither the others nor the controller back.
 fn given(files: Option<&OsStr>) -> Vec<SandboxConfig> {
     let files = files.filter(|files| !files.is_empty());
-    files::load_files(files.iter().flat_map(std::env::split_paths)).unwrap_or_else(|error| {
-        tracing::warn!("left out: {error}");
-        Vec::new()
-    })
+    let load = |path| {
+        files::load_files([path]).unwrap_or_else(|error| {
+            tracing::warn!("left out: {error}");
+            Vec::new()
+        })
+    };
+    files.iter().flat_map(std::env::split_paths).flat_map(load).collect()
 }
 
 fn host_name() -> Result<String, ControllerError> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::output;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::supervisor::k3s_config::{ConfigFile, Places};
-use crate::supervisor::kubeconfig::{CONTEXT, merge};
+use crate::supervisor::kubeconfig::{CONTEXT, Text, merge};
 use crate::supervisor::paths::Paths;
 use crate::supervisor::{client, files, preflight};
 
@@ -51,7 +51,8 @@ pub fn run(args: Args) -> Outcome {
         Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
         read => read.map_err(files::FileError::on("read", &target)).map_err(preflight::failure)?,
     };
-    let merged = merge(&existing, &text, args.switch_context)?;
+    let (mine, k3s) = (Text { path: &target, text: &existing }, Text { path: &source, text: &text });
+    let merged = merge(mine, k3s, args.switch_context)?;
     if let Some(directory) = target.parent().filter(|directory| !directory.exists()) {
         files::private_directory(directory).map_err(preflight::failure)?;
     }

@@ -34,7 +34,7 @@ fn healthy() -> ObservedDocument {
             ..Default::default()
         },
         interceptor: InterceptorState { backend: "seccomp-trace".into(), ..Default::default() },
-        controller: ControllerState { pid: Some(102), restarts: 0, ready: true },
+        controller: ControllerState { pid: Some(102), ready: true, ..Default::default() },
         ..Default::default()
     }
 }
@@ -83,6 +83,7 @@ fn what_is_wrong_is_said_with_what_helps() {
         at: "2025-01-01T00:00:00Z".into(),
         reason: "K3sRestarted".into(),
         message: "boom".into(),
+        sources: Vec::new(),
     }];
     let expected = "\
 ✗ not ready (control-plane): waiting for k3s to become ready (now BackingOff; it last failed: boom)
@@ -156,4 +157,15 @@ fn not_ready_says_what_is_missing() {
     assert!(waits_for(|document| document.controller.pid = None).contains("controller to run"));
     assert!(waits_for(|document| document.controller.ready = false).contains("built-in profile"));
     assert!(waits_for(|document| document.published = 3).contains("rule table 3"));
+}
+
+#[test]
+fn a_table_that_could_not_be_published_is_told() {
+    let mut document = healthy();
+    document.controller.unpublishable = Some("document of 9000000 bytes".into());
+    let screen = screen(&status(&document), false);
+    assert!(screen.contains("table refused: not published: document of 9000000 bytes"), "{screen}");
+    document.controller.ready = false;
+    let waiting_for = status(&document).waiting_for.unwrap();
+    assert_eq!(waiting_for, "a rule table that can be published: document of 9000000 bytes");
 }

@@ -14,6 +14,8 @@ use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc::Sender;
 
 use super::bootstrap::{self, BootstrapError};
+use super::contact;
+use super::http::Health;
 use super::identity::{Identity, IdentityError};
 use crate::api::SandboxConfig;
 
@@ -46,6 +48,8 @@ pub enum SessionError {
     Bootstrap(#[from] BootstrapError),
     #[error("the API server turned us away: {0}")]
     TurnedAway(Box<watcher::Error>),
+    #[error("the kubeconfig has changed")]
+    Kubeconfig,
     #[error("a watch ended")]
     WatchEnded,
     #[error("nobody listens any more")]
@@ -56,10 +60,16 @@ pub enum SessionError {
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Keeps a session for ever, or until nobody listens.
-pub async fn run(identity: Identity, mut objects: Objects, node: String, heard: Sender<Heard>) {
+pub async fn run(
+    identity: Identity,
+    mut objects: Objects,
+    node: String,
+    heard: Sender<Heard>,
+    health: &Health,
+) {
     let mut last = String::new();
     loop {
-        match session(&identity, &mut objects, &node, &heard).await {
+        match session(&identity, &mut objects, &node, &heard, health).await {
             Ok(()) | Err(SessionError::Closed) => return,
             Err(error) => {
                 // An API server that is still starting refuses us twice a second: one line will do.
@@ -79,7 +89,10 @@ async fn session(
     objects: &mut Objects,
     node: &str,
     heard: &Sender<Heard>,
+    health: &Health,
 ) -> Result<(), SessionError> {
+    // Before any client is made from it: what changes meanwhile is a change.
+    let kubeconfig = identity.kubeconfig();
     let admin = identity.admin().await?;
     bootstrap::run(&admin, objects.builtin.iter().chain(&objects.given)).await?;
     // Who deletes one later means it.
@@ -87,10 +100,12 @@ async fn session(
     let due = identity.renew(&admin).await?;
     drop(admin);
     let client = identity.controller().await?;
+    health.contact();
     tracing::info!("working as {}/{}", super::identity::NAMESPACE, super::identity::SERVICE_ACCOUNT);
     heard.send(Heard::Session(client.clone())).await.map_err(|_| SessionError::Closed)?;
     tokio::select! {
         error = keep_identity(identity, due) => Err(error.into()),
+        () = contact::keep(identity, kubeconfig, client.clone(), health) => Err(SessionError::Kubeconfig),
         ended = watch_configs(client.clone(), heard) => ended,
         ended = watch_node(client, node, heard) => ended,
     }

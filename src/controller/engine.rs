@@ -26,8 +26,10 @@ use super::queue::Queue;
 use super::store::{Change, Store};
 use super::tell;
 use super::write::{self, Write, Written};
+use crate::api::conditions::shorten;
 use crate::rules::model::DesiredDocument;
 use crate::rules::observed::ObservedDocument;
+use crate::supervisor::controller_process::Refused;
 
 /// A burst of changes becomes one table.
 const BURST: Duration = Duration::from_millis(20);
@@ -39,6 +41,8 @@ const SETTLE: Duration = Duration::from_millis(20);
 const RETRY: Duration = Duration::from_secs(2);
 /// How often counters in status are brought up to date at most.
 const REFRESH: Duration = Duration::from_secs(30);
+/// How often is looked whether there is contact with the API server.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Everything the loop knows.
 pub struct Engine {
@@ -60,11 +64,25 @@ pub struct Engine {
     writes: Queue,
     told_events: u64,
     told_refusals: BTreeMap<Option<String>, i64>,
+    /// The refusal of the whole table that was told.
+    told_unpublishable: Option<String>,
+    /// Refusals that the supervisor is to write down, and `None` for the end of one of the table.
+    to_report: Vec<Option<Refused>>,
 }
+
+/// Longest reason that the supervisor is told.
+const MAX_REASON: usize = 1000;
 
 impl Engine {
     /// Nothing is published before the objects and the node's labels are known.
-    pub fn new(node: String, publisher: Publisher, metrics: Arc<Metrics>, health: Arc<Health>) -> Self {
+    /// An earlier controller has told of the supervisor's events up to `told_events`.
+    pub fn new(
+        node: String,
+        publisher: Publisher,
+        metrics: Arc<Metrics>,
+        health: Arc<Health>,
+        told_events: u64,
+    ) -> Self {
         Self {
             node,
             publisher,
@@ -82,8 +100,10 @@ impl Engine {
             resume_at: None,
             waiting: false,
             writes: Queue::default(),
-            told_events: 0,
+            told_events,
             told_refusals: BTreeMap::new(),
+            told_unpublishable: None,
+            to_report: Vec::new(),
         }
     }
 
@@ -91,8 +111,11 @@ impl Engine {
     pub async fn run(mut self, mut heard: Receiver<Heard>, signals: &Signals) -> Result<(), ControllerError> {
         let mut refresh = interval(REFRESH);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut writing: Option<BoxFuture<'static, Written>> = None;
-        let (mut said_applied, mut said_ready) = (false, false);
+        let (mut said_applied, mut settled, mut said_ready) = (false, false, false);
+        let mut said_told = self.told_events;
         loop {
             if !said_applied && self.client.is_some() {
                 // As below.
@@ -101,9 +124,20 @@ impl Engine {
             if writing.is_none() {
                 writing = self.next_write();
             }
-            if !said_ready && writing.is_none() && self.at_rest() {
+            settled = settled || (writing.is_none() && self.at_rest());
+            let ready = settled && self.health.in_contact();
+            if ready != said_ready {
+                let said = if ready { signals.say_ready() } else { signals.say_unready() };
                 // One that is gone is noticed by `gone`.
-                said_ready = signals.say_ready().is_ok();
+                said_ready = if said.is_ok() { ready } else { said_ready };
+            }
+            for refused in std::mem::take(&mut self.to_report) {
+                // As above.
+                let _ = refused.map_or_else(|| signals.say_taken(), |refused| signals.say_refused(&refused));
+            }
+            if settled && said_told != self.told_events && writing.is_none() && self.writes.is_empty() {
+                // As above.
+                said_told = signals.say_told(self.told_events).map_or(said_told, |()| self.told_events);
             }
             tokio::select! {
                 news = heard.recv() => self.hear(news.ok_or(ControllerError::ApiTask)?),
@@ -114,6 +148,7 @@ impl Engine {
                 () = at(self.publish_at) => self.publish(),
                 () = at(self.tell_at) => self.tell(false),
                 () = at(self.resume_at) => self.resume(),
+                _ = look.tick() => {}
                 written = finished(&mut writing) => {
                     writing = None;
                     self.written(written);
@@ -187,7 +222,10 @@ impl Engine {
         self.waiting = false;
         match self.publisher.offer(&self.wanted) {
             Ok(published) => {
-                self.unpublishable = None;
+                if self.unpublishable.take().is_some() {
+                    self.told_unpublishable = None;
+                    self.to_report.push(None);
+                }
                 self.waiting = published == Published::Busy;
                 if let Published::New(generation) = published {
                     tracing::info!(generation, rules = self.wanted.rules.len(), "rule table published");
@@ -198,7 +236,11 @@ impl Engine {
             Err(error) => {
                 tracing::warn!(%error, "rule table refused");
                 run.failed(Failure::Refused);
-                self.unpublishable = Some(error.to_string());
+                let why = error.to_string();
+                if self.unpublishable.as_ref() != Some(&why) {
+                    self.report(None, &why);
+                }
+                self.unpublishable = Some(why);
                 self.soon(SETTLE);
             }
         }
@@ -214,6 +256,7 @@ impl Engine {
         self.read_observed();
         let now = Timestamp::now();
         let mut events = self.refusals(&labels, now);
+        events.extend(self.table_refusal(now));
         events.extend(self.news(now));
         let statuses = self.statuses(&labels, refresh, now);
         self.writes.renew(statuses, events);
@@ -256,7 +299,7 @@ impl Engine {
     /// An Event for each object that is refused, once for each generation of it.
     fn refusals(&mut self, labels: &BTreeMap<String, String>, now: Timestamp) -> Vec<Write> {
         let mut writes = Vec::new();
-        let mut told = BTreeMap::new();
+        let (mut told, mut refused) = (BTreeMap::new(), Vec::new());
         for (name, object) in self.store.iter() {
             let Standing::Invalid(why) = object.standing(labels) else { continue };
             let (uid, generation) =
@@ -264,12 +307,38 @@ impl Engine {
             let before = self.told_refusals.get(&uid);
             told.insert(uid.clone(), generation);
             if before != Some(&generation) {
+                refused.push((name.to_owned(), why.clone()));
                 let regarding = Regarding { name: name.to_owned(), uid };
                 writes.push(Write::event(events::refused(&regarding, generation, &why, &self.node, now)));
             }
         }
         self.told_refusals = told;
+        refused.into_iter().for_each(|(name, why)| self.report(Some(name), &why));
         writes
+    }
+
+    /// An Event for each object on account of which the table cannot be published, once for each reason.
+    fn table_refusal(&mut self, now: Timestamp) -> Vec<Write> {
+        let Some(why) =
+            self.unpublishable.clone().filter(|why| self.told_unpublishable.as_ref() != Some(why))
+        else {
+            return Vec::new();
+        };
+        let behind = events::behind(&self.wanted, self.publisher.last());
+        let event = |name: String| {
+            let metadata = &self.store.get(&name)?.metadata;
+            let generation = metadata.generation.unwrap_or_default();
+            let regarding = Regarding { name, uid: metadata.uid.clone() };
+            Some(Write::event(events::unpublishable(&regarding, generation, &why, &self.node, now)))
+        };
+        let writes = behind.into_iter().filter_map(event).collect();
+        self.told_unpublishable = Some(why);
+        writes
+    }
+
+    /// Has the supervisor write down what is refused here.
+    fn report(&mut self, object: Option<String>, why: &str) {
+        self.to_report.push(Some(Refused { object, reason: shorten(why, MAX_REASON) }));
     }
 
     /// An Event for each thing that the supervisor reports and that was not told yet.
@@ -280,7 +349,9 @@ impl Engine {
         for event in view.observed.events.iter().filter(|event| event.sequence > self.told_events) {
             told = told.max(event.sequence);
             for name in events::about(event, &view) {
-                let uid = self.store.get(&name).and_then(|object| object.metadata.uid.clone());
+                // Gone by now: there is nobody to tell.
+                let Some(object) = self.store.get(&name) else { continue };
+                let uid = object.metadata.uid.clone();
                 let event = events::from_supervisor(event, &Regarding { name, uid }, &self.node, now);
                 writes.extend(event.map(Write::event));
             }

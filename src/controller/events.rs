@@ -3,6 +3,8 @@
 //! kube's own recorder names an Event by the time of its writing; here the name comes from what is told, so that a
 //! restarted controller, which reads the same report again, finds its Events already there.
 
+use std::collections::{BTreeSet, HashMap};
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -13,6 +15,7 @@ use sha2::{Digest, Sha256};
 use super::findings::{self, View};
 use crate::api::SandboxConfig;
 use crate::api::conditions::shorten;
+use crate::rules::model::{Action, DesiredDocument, Rule};
 use crate::rules::observed::SupervisorEvent;
 
 /// Events of cluster-scoped objects live here.
@@ -49,9 +52,32 @@ pub fn refused(regarding: &Regarding, generation: i64, why: &str, node: &str, no
     make(&format!("{node} {generation} refused"), "Refused", why, regarding, node, now)
 }
 
-/// The objects that an event of the supervisor is about: those that caused a rollback, else those that set anything
-/// about k3s, else the one of highest precedence.
+/// The Event for an object on account of which the whole table cannot be published.
+pub fn unpublishable(regarding: &Regarding, generation: i64, why: &str, node: &str, now: Timestamp) -> Event {
+    make(&format!("{node} {generation} unpublishable"), "TableRefused", why, regarding, node, now)
+}
+
+/// The objects on account of which `wanted` cannot be published: those with rules that `last`, which could be, has not;
+/// all, if there are none.
+pub fn behind(wanted: &DesiredDocument, last: Option<&DesiredDocument>) -> Vec<String> {
+    fn key(rule: &Rule) -> (&str, &str, &str) {
+        (&rule.source, rule.action.kind(), rule.action.pattern())
+    }
+    let last = last.map_or(&[][..], |last| &last.rules);
+    let known: HashMap<_, &Action> = last.iter().map(|rule| (key(rule), &rule.action)).collect();
+    let is_new = |rule: &&Rule| known.get(&key(rule)) != Some(&&rule.action);
+    let new: Vec<&Rule> = wanted.rules.iter().filter(is_new).collect();
+    let rules = if new.is_empty() { wanted.rules.iter().collect() } else { new };
+    let sources: BTreeSet<&str> = rules.into_iter().map(|rule| rule.source.as_str()).collect();
+    sources.into_iter().map(str::to_owned).collect()
+}
+
+/// The objects that an event of the supervisor is about: those that it names, or that caused a rollback, else those that
+/// set anything about k3s, else the one of highest precedence.
 pub fn about(event: &SupervisorEvent, view: &View<'_>) -> Vec<String> {
+    if !event.sources.is_empty() {
+        return event.sources.clone();
+    }
     let settings = ["RolledBack", "Rollback", "SettingsRefused"];
     let taken_back = settings.iter().any(|what| event.reason.contains(what));
     let blamed = if taken_back { findings::blamed(view) } else { Vec::new() };
@@ -120,6 +146,8 @@ fn is_bad(reason: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::model::{Access, K3sSettings, Sourced};
+    use crate::rules::observed::ObservedDocument;
 
     fn regarding() -> Regarding {
         Regarding { name: "mine".into(), uid: Some("u".into()) }
@@ -131,6 +159,7 @@ mod tests {
             at: "2026-01-01T00:00:00Z".into(),
             reason: "K3sSettingsRolledBack".into(),
             message: "flag provided but not defined".into(),
+            sources: Vec::new(),
         }
     }
 
@@ -154,6 +183,49 @@ mod tests {
         assert_eq!(event.type_.as_deref(), Some("Warning"));
         assert_eq!(event.note.as_deref(), Some("flag provided but not defined"));
         assert_eq!(event.regarding.unwrap().kind.as_deref(), Some("SandboxConfig"));
+    }
+
+    #[test]
+    fn an_event_is_about_whom_it_names_else_about_those_that_set_something() {
+        let flannel = Some(Sourced { value: "none".into(), source: "net".into() });
+        let document = DesiredDocument {
+            k3s: K3sSettings { flannel_backend: flannel, ..Default::default() },
+            ..Default::default()
+        };
+        let view = View {
+            node: "n",
+            document: &document,
+            conflicts: &[],
+            settled: true,
+            unpublishable: None,
+            generation: 1,
+            settings_generation: 1,
+            observed: &ObservedDocument::default(),
+        };
+        let named =
+            SupervisorEvent { reason: "RuleNotServed".into(), sources: vec!["redirects".into()], ..event(1) };
+        assert_eq!(about(&named, &view), ["redirects"]);
+        assert_eq!(about(&event(2), &view), ["net"]);
+    }
+
+    #[test]
+    fn who_brings_new_rules_is_behind_a_table_that_cannot_be_published() {
+        let rule = |source: &str, value: &str| {
+            let action = Action::File {
+                path: format!("/proc/{source}"),
+                value: value.into(),
+                access: Access::ReadOnly,
+            };
+            Rule { source: source.into(), action }
+        };
+        let document = |rules: &[(&str, &str)]| DesiredDocument {
+            rules: rules.iter().map(|(source, value)| rule(source, value)).collect(),
+            ..Default::default()
+        };
+        let wanted = document(&[("a", "1"), ("b", "2"), ("c", "3")]);
+        assert_eq!(behind(&wanted, Some(&document(&[("a", "1"), ("b", "1")]))), ["b", "c"]);
+        assert_eq!(behind(&wanted, Some(&wanted)), ["a", "b", "c"]);
+        assert_eq!(behind(&wanted, None), ["a", "b", "c"]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::api::conditions::{Finding, Tri, reasons, types};
 use crate::api::convert;
 use crate::k3s::args::{self, Flag};
-use crate::rules::model::DesiredDocument;
+use crate::rules::model::{DesiredDocument, Sourced};
 use crate::rules::observed::{COMMAND_LINE, K3sState, ObservedDocument, StartPart};
 use crate::supervisor::flags::Mode;
 
@@ -218,8 +218,13 @@ pub fn blamed(view: &View<'_>) -> Vec<String> {
 /// The objects that set anything about how k3s is started, each once.
 pub fn setters(view: &View<'_>) -> Vec<String> {
     let (document, settings) = (view.document, &view.document.k3s);
-    let fields = [&settings.flannel_backend, &settings.snapshotter, &settings.containerd_config];
-    let of_node = [document.network.cni.as_ref().map(|set| &set.source), document.remedies_source.as_ref()];
+    let fields = [&settings.flannel_backend, &settings.snapshotter];
+    let source = |set: &'_ Option<Sourced<String>>| set.as_ref().map(|set| set.source.clone());
+    let of_node = [
+        source(&settings.containerd_config),
+        source(&document.network.cni),
+        document.remedies_source.clone(),
+    ];
     let is_node = view.observed.mode == Mode::Node.name();
     let mut sources: Vec<String> = fields
         .into_iter()
@@ -227,8 +232,8 @@ pub fn setters(view: &View<'_>) -> Vec<String> {
         .map(|set| &set.source)
         .chain(settings.extra_args.iter().map(|set| &set.source))
         .chain(&document.interception_source)
-        .chain(of_node.into_iter().flatten().filter(|_| is_node))
         .cloned()
+        .chain(of_node.into_iter().flatten().filter(|_| is_node))
         .collect();
     sources.sort();
     sources.dedup();
@@ -238,7 +243,7 @@ pub fn setters(view: &View<'_>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::model::{Access, Action, K3sSettings, NetworkSettings, Rule, Sourced};
+    use crate::rules::model::{Access, Action, K3sSettings, NetworkSettings, Rule};
     use crate::rules::observed::{K3sArg, ObservedRule, RefusedTable, RolledBack};
 
     fn document() -> DesiredDocument {

@@ -19,6 +19,8 @@ use crate::rules::observed::{Observed, Scalar};
 
 /// The loop beats every 30 s; without a beat for this long it is stuck.
 const STUCK: Duration = Duration::from_secs(120);
+/// The API server is asked every 10 s; without an answer for this long there is no contact.
+const SILENT: Duration = Duration::from_secs(25);
 
 /// What the probes tell.
 #[derive(Debug)]
@@ -27,6 +29,7 @@ pub struct Health {
     start: Instant,
     beat: AtomicU64,
     session: AtomicBool,
+    contact: AtomicU64,
     published: AtomicU64,
     rules: AtomicU64,
 }
@@ -39,6 +42,7 @@ impl Health {
             start: Instant::now(),
             beat: AtomicU64::new(0),
             session: AtomicBool::new(false),
+            contact: AtomicU64::new(0),
             published: AtomicU64::new(0),
             rules: AtomicU64::new(0),
         }
@@ -46,7 +50,25 @@ impl Health {
 
     /// The loop is going round.
     pub fn beat(&self) {
-        self.beat.store(self.start.elapsed().as_secs(), Ordering::Relaxed);
+        self.mark(&self.beat);
+    }
+
+    /// The API server has answered.
+    pub fn contact(&self) {
+        self.mark(&self.contact);
+    }
+
+    /// Whether it has of late.
+    pub fn in_contact(&self) -> bool {
+        self.since(&self.contact) < SILENT
+    }
+
+    fn mark(&self, when: &AtomicU64) {
+        when.store(self.start.elapsed().as_secs(), Ordering::Relaxed);
+    }
+
+    fn since(&self, when: &AtomicU64) -> Duration {
+        self.start.elapsed().saturating_sub(Duration::from_secs(when.load(Ordering::Relaxed)))
     }
 
     /// The resource is served and the controller has its identity.
@@ -66,9 +88,7 @@ impl Health {
     }
 
     fn live(&self) -> Vec<(&'static str, bool)> {
-        let silent =
-            self.start.elapsed().saturating_sub(Duration::from_secs(self.beat.load(Ordering::Relaxed)));
-        vec![("loop", silent < STUCK)]
+        vec![("loop", self.since(&self.beat) < STUCK)]
     }
 
     fn ready(&self) -> Vec<(&'static str, bool)> {
@@ -76,6 +96,7 @@ impl Health {
         let k3s = self.observed.read().is_ok_and(|state| state.k3s.phase == "Ready");
         vec![
             ("session", self.session.load(Ordering::Relaxed)),
+            ("api-server", self.in_contact()),
             ("table-published", published > 0),
             ("table-acknowledged", self.observed.scalar(Scalar::Acknowledged) >= published),
             ("k3s", k3s),
@@ -170,5 +191,16 @@ mod tests {
         assert!(!ok(&health.ready()), "the table is not acknowledged yet");
         observed.set(Scalar::Acknowledged, 2);
         assert!(ok(&health.ready()), "{:?}", health.ready());
+    }
+
+    #[test]
+    fn an_api_server_that_does_not_answer_is_told() {
+        let observed = Observed::open(&create_observed().unwrap(), true).unwrap();
+        let mut health = Health::new(observed);
+        assert!(health.in_contact());
+        health.start -= SILENT;
+        assert!(!health.in_contact() && health.ready().contains(&("api-server", false)));
+        health.contact();
+        assert!(health.in_contact() && health.ready().contains(&("api-server", true)));
     }
 }

@@ -55,6 +55,11 @@ impl Identity {
         Ok(Self { kubeconfig: kubeconfig.to_owned(), token: token.into() })
     }
 
+    /// The text of the kubeconfig, if there is one to read.
+    pub fn kubeconfig(&self) -> Option<String> {
+        std::fs::read_to_string(&self.kubeconfig).ok()
+    }
+
     /// A client with the administrator's rights, for bootstrap and for getting tokens.
     pub async fn admin(&self) -> Result<Client, IdentityError> {
         client(self.config().await?)

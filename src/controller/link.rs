@@ -9,6 +9,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::rules::observed::Observed;
 use crate::rules::table::{DesiredReader, DesiredWriter, TableError};
+use crate::supervisor::controller_process::Refused;
 use crate::sys::inherited::{self, InheritError};
 
 /// Environment variable with the five descriptors: desired table, observed table, desired bell, observed bell, lifeline.
@@ -94,6 +95,31 @@ impl Signals {
     /// Tells the supervisor that definition and profiles are applied, the first table is in force and status says so.
     pub fn say_ready(&self) -> io::Result<()> {
         nix::unistd::write(self.alive.get_ref(), b"ready\n")?;
+        Ok(())
+    }
+
+    /// Tells the supervisor that there is no contact with the API server any more.
+    pub fn say_unready(&self) -> io::Result<()> {
+        nix::unistd::write(self.alive.get_ref(), b"unready\n")?;
+        Ok(())
+    }
+
+    /// Tells the supervisor what is refused here.
+    pub fn say_refused(&self, refused: &Refused) -> io::Result<()> {
+        let line = format!("refused {}\n", serde_json::to_string(refused)?);
+        nix::unistd::write(self.alive.get_ref(), line.as_bytes())?;
+        Ok(())
+    }
+
+    /// Tells the supervisor that the table is refused here no longer.
+    pub fn say_taken(&self) -> io::Result<()> {
+        nix::unistd::write(self.alive.get_ref(), b"taken\n")?;
+        Ok(())
+    }
+
+    /// Tells the supervisor that its events up to this one are told, and not to be told again by another controller.
+    pub fn say_told(&self, sequence: u64) -> io::Result<()> {
+        nix::unistd::write(self.alive.get_ref(), format!("told {sequence}\n").as_bytes())?;
         Ok(())
     }
 

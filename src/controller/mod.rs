@@ -5,6 +5,7 @@
 //! | [`link`] | descriptors shared with the supervisor | |
 //! | [`identity`], [`bootstrap`], [`profiles`] | what the administrator does at start | |
 //! | [`api`] | keeps a session with the API server, hands over what it watches | |
+//! | [`contact`] | knows when contact is lost, and when the kubeconfig has changed | |
 //! | [`store`] | the objects as last seen | yes |
 //! | [`build`] | the merge into one document | yes |
 //! | [`publish`] | document to table | |
@@ -18,6 +19,7 @@
 pub mod api;
 pub mod bootstrap;
 pub mod build;
+pub mod contact;
 pub mod engine;
 pub mod events;
 pub mod findings;
@@ -62,6 +64,8 @@ pub struct Config {
     pub address: Option<SocketAddr>,
     /// What it applies to the cluster before it works.
     pub objects: Objects,
+    /// Sequence of the last of the supervisor's events that an earlier controller has told.
+    pub told_events: u64,
 }
 
 /// Why a controller ended by itself.
@@ -88,8 +92,9 @@ pub async fn run(config: Config, tables: Tables, signals: Signals) -> Result<(),
     serve(config.address, &health, &metrics).await;
     let (sender, receiver) = mpsc::channel(64);
     let identity = Identity::new(&config.kubeconfig)?;
-    let watching = tokio::spawn(api::run(identity, config.objects, config.node.clone(), sender));
-    let engine = Engine::new(config.node, Publisher::new(tables), metrics, health);
+    let (objects, node, known) = (config.objects, config.node.clone(), health.clone());
+    let watching = tokio::spawn(async move { api::run(identity, objects, node, sender, &known).await });
+    let engine = Engine::new(config.node, Publisher::new(tables), metrics, health, config.told_events);
     let outcome = tokio::select! {
         () = signals.gone() => {
             tracing::info!("the supervisor is gone");

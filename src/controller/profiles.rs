@@ -1,4 +1,4 @@
-//! Applying a built-in profile without taking back what a user changed in it.
+//! Applying a built-in profile, or an object given to `sandbar up -f`, without taking back what a user changed in it.
 //!
 //! A profile is applied when it is missing, or when this binary's text differs from the one that was applied last (an
 //! annotation keeps its hash); so a restart changes nothing. It is applied without force: fields that someone else took
@@ -11,31 +11,41 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{MANAGER, explain};
-use crate::api::SandboxConfig;
+use crate::api::{SandboxConfig, names};
 
 /// Annotation with the hash of the text that was applied.
 pub const HASH: &str = "sandbar.dev/profile-hash";
 /// Field manager of the profiles' own fields.
 const PROFILES: &str = "sandbar-profiles";
 
-/// Why a profile was not applied.
+/// Why an object was not applied.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum ProfileError {
-    #[error("cannot apply the built-in profile {name}: {}", explain(source))]
+    #[error("cannot apply the SandboxConfig {name}: {}", explain(source))]
     Api { name: String, source: Box<kube::Error> },
-    #[error("the built-in profile {name} does not survive JSON: {source}")]
+    #[error("the SandboxConfig {name} does not survive JSON: {source}")]
     Json { name: String, source: serde_json::Error },
 }
 
 impl ProfileError {
-    /// Whether the API server looked at the object and will not have it.
+    /// Whether the API server will not have the object, now and later, or cannot even be asked to.
     pub fn is_final(&self) -> bool {
-        match self {
-            Self::Api { source, .. } => {
-                matches!(&**source, kube::Error::Api(status) if [400, 422].contains(&status.code))
-            }
-            Self::Json { .. } => true,
+        let Self::Api { name, source } = self else { return true };
+        match &**source {
+            kube::Error::Api(status) => match status.code {
+                // The resource may not be served yet; but a name that makes another path of the URL never will be.
+                404 => names::refused_name(name).is_some(),
+                // Roles that are not known yet, somebody else's change, a server that is busy.
+                401 | 403 | 408 | 409 | 429 => false,
+                // What its store says of an object that is too large: that of k3s, that of etcd.
+                500 => {
+                    ["larger than max", "request is too large"].iter().any(|say| status.message.contains(say))
+                }
+                code => (400..500).contains(&code),
+            },
+            kube::Error::BuildRequest(_) | kube::Error::HttpError(_) => true,
+            _ => false,
         }
     }
 }
@@ -60,9 +70,9 @@ pub async fn apply(admin: &Client, profile: &SandboxConfig) -> Result<(), Profil
                 let causes =
                     status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
                 let given_up = give_up(&mut wanted, causes);
-                tracing::info!(profile = name, fields = ?given_up, "fields that a user took over are left alone");
+                tracing::info!(name, fields = ?given_up, "fields that a user took over are left alone");
                 if given_up.is_empty() {
-                    tracing::warn!(profile = name, why = status.message, "the profile stays as it is");
+                    tracing::warn!(name, why = status.message, "the SandboxConfig stays as it is");
                     return Ok(());
                 }
             }
@@ -76,7 +86,7 @@ pub async fn apply(admin: &Client, profile: &SandboxConfig) -> Result<(), Profil
         "metadata": {"name": name, "annotations": {HASH: hash}},
     });
     api.patch(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&mark)).await.map_err(fail)?;
-    tracing::info!(profile = name, "built-in profile applied");
+    tracing::info!(name, "SandboxConfig applied");
     Ok(())
 }
 
@@ -138,7 +148,32 @@ fn item(field: &str) -> Option<(&str, Value, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kube::core::Status;
     use serde_json::json;
+
+    #[test]
+    fn an_object_that_will_never_be_taken_holds_up_no_other() {
+        let is_final = |name: &str, source| ProfileError::Api { name: name.into(), source }.is_final();
+        let answer = |code: u16| Box::new(kube::Error::Api(Box::new(Status { code, ..Default::default() })));
+        for code in [400, 413, 422] {
+            assert!(is_final("mine", answer(code)), "{code}");
+        }
+        for code in [401, 403, 404, 409, 429, 500, 503] {
+            assert!(!is_final("mine", answer(code)), "{code}");
+        }
+        assert!(is_final("a/b", answer(404)));
+        let message = "rpc error: trying to send message larger than max (2624129 vs. 2097152)".to_owned();
+        let too_large = Status { code: 500, message, ..Default::default() };
+        assert!(is_final("mine", Box::new(kube::Error::Api(Box::new(too_large)))));
+        let error = http_error("fake file");
+        assert!(is_final("fake file", Box::new(error)));
+    }
+
+    /// What kube says of a name of which it can make no URL.
+    fn http_error(name: &str) -> kube::Error {
+        let request = kube::core::Request::new("/apis").get(name, &Default::default());
+        kube::Error::BuildRequest(request.unwrap_err())
+    }
 
     fn cause(field: &str) -> StatusCause {
         StatusCause { reason: "FieldManagerConflict".into(), message: String::new(), field: field.into() }

@@ -37,6 +37,11 @@ impl Publisher {
         &self.tables
     }
 
+    /// The document last published, if it is known.
+    pub fn last(&self) -> Option<&DesiredDocument> {
+        self.last.as_ref()
+    }
+
     /// Generation last published.
     pub fn generation(&self) -> u64 {
         self.tables.writer.generation()

@@ -255,6 +255,9 @@ pub struct ControllerState {
     /// It has said that definition and built-in profile are applied.
     #[serde(default)]
     pub ready: bool,
+    /// Why the table that it wants cannot even be published.
+    #[serde(default)]
+    pub unpublishable: Option<String>,
 }
 
 /// Something that people should hear of.
@@ -268,6 +271,9 @@ pub struct SupervisorEvent {
     pub reason: String,
     /// A sentence.
     pub message: String,
+    /// The SandboxConfigs that it is about, if it is about some more than about others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<String>,
 }
 
 /// Makes the memory file of an observed table.

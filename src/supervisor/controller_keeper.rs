@@ -23,6 +23,7 @@ pub struct ControllerKeeper {
     events: Sender<Event>,
     current: Option<Controller>,
     ready: bool,
+    unpublishable: Option<String>,
     runs: u64,
     started: Duration,
     /// When to start it; `None` while it runs, and before k3s was ready.
@@ -38,6 +39,7 @@ impl ControllerKeeper {
             events,
             current: None,
             ready: false,
+            unpublishable: None,
             runs: 0,
             started: Duration::ZERO,
             start_at: None,
@@ -92,12 +94,26 @@ impl ControllerKeeper {
                 self.handover.options.files.clear();
                 None
             }
+            News::Told(sequence) => {
+                self.handover.told_events = sequence;
+                None
+            }
+            News::Refused(refused) => {
+                if refused.object.is_none() {
+                    self.unpublishable = Some(refused.reason);
+                }
+                None
+            }
+            News::Taken => {
+                self.unpublishable = None;
+                None
+            }
             News::Ready(ready) => {
                 self.ready = ready;
                 None
             }
             News::Ended(end) => {
-                (self.current, self.ready) = (None, false);
+                (self.current, self.ready, self.unpublishable) = (None, false, None);
                 if now.saturating_sub(self.started) >= SETTLED {
                     self.delay = FIRST_DELAY;
                 }
@@ -131,6 +147,7 @@ impl ControllerKeeper {
             pid: self.current.as_ref().map(|controller| controller.process.pid),
             restarts: self.runs.saturating_sub(1),
             ready: self.ready,
+            unpublishable: self.unpublishable.clone(),
         }
     }
 }

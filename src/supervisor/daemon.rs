@@ -229,6 +229,7 @@ fn boot(
         paths: paths.clone(),
         options: options.clone(),
         environment,
+        told_events: 0,
         log: Arc::new(Mutex::new(open(&paths.log(Component::Controller), MAX_BYTES)?)),
     };
     Ok(Supervisor {

@@ -1,6 +1,6 @@
 //! Reading a kubeconfig as far as talking to its API server needs, and merging one into another.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -34,6 +34,10 @@ pub enum KubeconfigError {
     Yaml(String),
     #[error("kubeconfig has no {0}")]
     Lacks(&'static str),
+    #[error("{path} is not YAML: {message}", path = .path.display())]
+    FileYaml { path: PathBuf, message: String },
+    #[error("{path} is no kubeconfig ({what}), and left as it is", path = .path.display())]
+    Shape { path: PathBuf, what: String },
 }
 
 #[derive(Deserialize)]
@@ -98,17 +102,39 @@ pub fn is_k3ss(text: &str) -> bool {
 /// Name under which the cluster is merged; k3s calls everything `default`.
 pub const CONTEXT: &str = "sandbar";
 
+/// The text of a file, and which one it is.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct Text<'a> {
+    pub path: &'a Path,
+    pub text: &'a str,
+}
+
+impl Text<'_> {
+    fn yaml(self) -> Result<Value, KubeconfigError> {
+        let fail = |error: serde_saphyr::Error| KubeconfigError::FileYaml {
+            path: self.path.to_owned(),
+            message: error.to_string(),
+        };
+        if self.text.trim().is_empty() {
+            Ok(Value::Null)
+        } else {
+            serde_saphyr::from_str(self.text).map_err(fail)
+        }
+    }
+}
+
 /// Puts k3s's cluster, user and context into `existing` as [`CONTEXT`], replacing an earlier one. The current context
-/// changes only when asked for, or when there was none.
-pub fn merge(existing: &str, k3s: &str, switch: bool) -> Result<String, KubeconfigError> {
-    let yaml = |text: &str| -> Result<Value, KubeconfigError> {
-        serde_saphyr::from_str(text).map_err(|error| KubeconfigError::Yaml(error.to_string()))
-    };
-    let mut target = if existing.trim().is_empty() { Value::Null } else { yaml(existing)? };
-    if !target.is_object() {
+/// changes only when asked for, or when there was none. What is no kubeconfig is refused: it would be lost.
+pub fn merge(existing: Text<'_>, k3s: Text<'_>, switch: bool) -> Result<String, KubeconfigError> {
+    let mut target = existing.yaml()?;
+    if target.is_null() {
         target = serde_json::json!({"apiVersion": "v1", "kind": "Config", "preferences": {}});
     }
-    let source = yaml(k3s)?;
+    if let Some(what) = misshapen(&target) {
+        return Err(KubeconfigError::Shape { path: existing.path.to_owned(), what });
+    }
+    let source = k3s.yaml()?;
     let first = |list: &'static str, field: &'static str| {
         source.pointer(&format!("/{list}/0/{field}")).cloned().ok_or(KubeconfigError::Lacks(field))
     };
@@ -121,6 +147,16 @@ pub fn merge(existing: &str, k3s: &str, switch: bool) -> Result<String, Kubeconf
         target["current-context"] = CONTEXT.into();
     }
     serde_saphyr::to_string(&target).map_err(|error| KubeconfigError::Yaml(error.to_string()))
+}
+
+/// What of a kubeconfig could only be replaced, not added to.
+fn misshapen(file: &Value) -> Option<String> {
+    if !file.is_object() {
+        return Some("not a mapping".to_owned());
+    }
+    let odd = |list: &&str| file.get(*list).is_some_and(|found| !found.is_array() && !found.is_null());
+    let mut lists = ["clusters", "users", "contexts"].into_iter();
+    lists.find(odd).map(|list| format!("`{list}` is not a list"))
 }
 
 fn put(target: &mut Value, list: &str, field: &str, value: Value) {
@@ -138,6 +174,27 @@ fn put(target: &mut Value, list: &str, field: &str, value: Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn merge(existing: &str, k3s: &str, switch: bool) -> Result<String, KubeconfigError> {
+        let text = |path: &'static str, text| Text { path: Path::new(path), text };
+        super::merge(text("/mine", existing), text("/k3s", k3s), switch)
+    }
+
+    #[test]
+    fn what_could_only_be_replaced_is_refused_with_the_name_of_the_file() {
+        for (existing, said) in [
+            ("- a list\n", "/mine is no kubeconfig (not a mapping), and left as it is"),
+            ("some text", "not a mapping"),
+            ("clusters: {mine: 1}\n", "(`clusters` is not a list)"),
+            ("a: [\n", "/mine is not YAML: "),
+        ] {
+            let error = merge(existing, K3S, false).unwrap_err().to_string();
+            assert!(error.contains(said), "{existing}: {error}");
+        }
+        assert!(merge("", "a: [", false).unwrap_err().to_string().starts_with("/k3s is not YAML"));
+        assert!(merge("# nothing yet\nclusters: null\n", K3S, false).is_ok());
+        assert!(merge("# a comment\n", K3S, false).is_ok());
+    }
 
     const K3S: &str = "apiVersion: v1
 kind: Config

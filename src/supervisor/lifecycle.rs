@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use super::plan::Plan;
+use super::plan::{self, Plan};
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +94,8 @@ pub enum Output {
     Report {
         reason: &'static str,
         message: String,
+        /// The SandboxConfigs that it is about, where only the plans tell.
+        sources: Vec<String>,
     },
     /// k3s is down for good.
     Stopped,
@@ -208,7 +210,8 @@ impl Lifecycle {
             self.pending = Some(plan);
         } else {
             let message = format!("k3s restarts with the settings of generation {}", plan.generation);
-            out.push(Output::Report { reason: "K3sSettingsChanged", message });
+            let sources = plan::changed_by(target, &plan);
+            out.push(Output::Report { reason: "K3sSettingsChanged", message, sources });
             self.switch(now, plan, out);
         }
     }
@@ -220,7 +223,7 @@ impl Lifecycle {
         if !told {
             let message =
                 format!("the k3s settings of generation {} cannot work here: {why}", plan.generation);
-            out.push(Output::Report { reason: "K3sSettingsRefused", message });
+            out.push(Output::Report { reason: "K3sSettingsRefused", message, sources: Vec::new() });
         }
         self.refused = Some(Refused { plan, error: why, tried: false });
     }
@@ -289,7 +292,7 @@ impl Lifecycle {
         }
         let seconds = self.delay.as_secs();
         let message = format!("k3s ended and is started again in {seconds} s: {error}");
-        out.push(Output::Report { reason: "K3sRestarted", message });
+        out.push(Output::Report { reason: "K3sRestarted", message, sources: Vec::new() });
         self.phase = Phase::BackingOff;
         self.launch_at = Some(now + self.delay);
         self.delay = (self.delay * 2).min(self.timing.longest_delay);
@@ -300,7 +303,7 @@ impl Lifecycle {
     fn refuse(&mut self, error: String, out: &mut Vec<Output>) {
         let message =
             format!("the k3s settings of generation {} were taken back: {error}", self.current.generation);
-        out.push(Output::Report { reason: "K3sSettingsRolledBack", message });
+        out.push(Output::Report { reason: "K3sSettingsRolledBack", message, sources: Vec::new() });
         self.last_error = Some(error.clone());
         self.refused = Some(Refused { plan: self.current.clone(), error, tried: true });
     }

@@ -73,7 +73,7 @@ impl Supervisor {
         for rule in listed.iter().filter(|rule| !told(rule)) {
             if let Some(reason) = &rule.reason {
                 let message = format!("{} from {}: {reason}", rule.pattern, rule.source);
-                self.reporter.event("RuleNotServed", message);
+                self.reporter.event_about("RuleNotServed", message, vec![rule.source.clone()]);
             }
         }
     }

@@ -83,7 +83,9 @@ impl Plan {
         Remedy::ALL.into_iter().filter(|remedy| remedy.is_of_k3s() && off(remedy)).collect()
     }
 
+    /// None in a control plane, which has no containerd.
     fn containerd_config(&self) -> Option<&str> {
+        self.node.as_ref()?;
         self.settings.containerd_config.as_ref().map(|set| set.value.as_str())
     }
 
@@ -121,6 +123,15 @@ impl Plan {
         });
         flags.chain(containerd).chain(means).chain(network).chain(remedies).collect()
     }
+}
+
+/// The SandboxConfigs that make `after` another plan than `before`: those that brought something, or had brought what is gone.
+pub fn changed_by(before: &Plan, after: &Plan) -> Vec<String> {
+    let parts = after.news(before).into_iter().chain(before.news(after));
+    let mut sources: Vec<String> = parts.filter_map(|part| part.source).collect();
+    sources.sort();
+    sources.dedup();
+    sources
 }
 
 /// Flags with their values, as in `--v=2` or `--v 2`.
@@ -168,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn network_and_remedies_are_a_part_of_how_a_node_is_started() {
+    fn network_remedies_and_containerd_are_a_part_of_how_a_node_is_started() {
         let changes: [fn(&mut DesiredDocument); 3] = [
             |document| document.network.cni = sourced("none"),
             |document| document.remedies_off = vec![Remedy::PauseImage],
@@ -179,10 +190,10 @@ mod tests {
             let after = plan("--flannel-backend=none", change);
             assert!(!after.same_start(&before) && !before.same_start(&after), "{after:?}");
         }
-        for change in &changes[..2] {
+        for change in &changes {
             let [before, after] =
                 [|_: &mut DesiredDocument| {}, *change].map(|one| made(Mode::ControlPlane, "", one));
-            assert!(after.same_start(&before), "no pods, no network: {after:?}");
+            assert!(after.same_start(&before), "no pods, no network, no containerd: {after:?}");
         }
     }
 
@@ -224,6 +235,12 @@ mod tests {
         ];
         assert_eq!(told, expected.map(|(what, source)| (what.to_owned(), source.to_owned())));
         assert_eq!(after.news(&after), []);
+        assert_eq!(changed_by(&before, &after), ["mine", "other", "profile"]);
+        assert_eq!(
+            changed_by(&after, &before),
+            changed_by(&before, &after),
+            "one who takes something back, too"
+        );
         assert_eq!(
             difference(&before, &after),
             "generation 2: +--v 4 ---v 2 another containerdConfig pod network none remedies turned off: pause-image"

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use nix::sys::eventfd::EventFd;
 
 use super::clock;
+use super::controller_process::Refused;
 use super::log::RotatingFile;
 use crate::rules::observed::{Observed, ObservedDocument, SupervisorEvent};
 use crate::rules::table::TableError;
@@ -43,10 +44,15 @@ impl Reporter {
 
     /// Records something that people should hear of: in the document, in the audit log, in our own log.
     pub fn event(&mut self, reason: &str, message: impl Into<String>) {
+        self.event_about(reason, message, Vec::new());
+    }
+
+    /// The same, about these SandboxConfigs.
+    pub fn event_about(&mut self, reason: &str, message: impl Into<String>, sources: Vec<String>) {
         let message = shortened(message.into());
         tracing::info!(reason, "{message}");
         let sequence = self.document.events.last().map_or(1, |last| last.sequence + 1);
-        let event = SupervisorEvent { sequence, at: clock::now(), reason: reason.into(), message };
+        let event = SupervisorEvent { sequence, at: clock::now(), reason: reason.into(), message, sources };
         self.audit(&event);
         let events = &mut self.document.events;
         events.push(event);
@@ -57,7 +63,16 @@ impl Reporter {
     /// Records what is of interest to an auditor only.
     pub fn note(&mut self, reason: &str, message: impl Into<String>) {
         let message = shortened(message.into());
-        self.audit(&SupervisorEvent { sequence: 0, at: clock::now(), reason: reason.into(), message });
+        let (at, reason) = (clock::now(), reason.into());
+        self.audit(&SupervisorEvent { at, reason, message, ..SupervisorEvent::default() });
+    }
+
+    /// Records what the controller has refused; it tells people itself.
+    pub fn refused(&mut self, refused: &Refused) {
+        match &refused.object {
+            Some(name) => self.note("ObjectRefused", format!("{name}: {}", refused.reason)),
+            None => self.note("TableRefused", format!("not published: {}", refused.reason)),
+        }
     }
 
     fn audit(&mut self, event: &SupervisorEvent) {
@@ -117,5 +132,11 @@ mod tests {
         assert_eq!((events.len(), events[63].sequence), (64, 100));
         assert!(events[0].message.len() < 2100);
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 100);
+        for object in [Some("mine".to_owned()), None] {
+            reporter.refused(&Refused { object, reason: "too large".into() });
+        }
+        let log = std::fs::read_to_string(&path).unwrap();
+        assert!(log.contains("mine: too large") && log.contains("not published: too large"), "{log}");
+        assert_eq!(reporter.document.events.len(), 64, "it is the controller that tells of it");
     }
 }

@@ -143,8 +143,14 @@ pub fn ready(document: &ObservedDocument, acknowledged: u64) -> Result<(), Strin
     if document.controller.pid.is_none() {
         return Err("the controller to run".into());
     }
+    if let Some(why) = document.controller.unpublishable.as_ref().filter(|_| !document.controller.ready) {
+        return Err(format!("a rule table that can be published: {why}"));
+    }
     if !document.controller.ready {
-        return Err("the controller to apply the SandboxConfig definition and the built-in profile".into());
+        return Err(
+            "the controller to reach the API server and apply the SandboxConfig definition and the built-in profile"
+                .into(),
+        );
     }
     if acknowledged < document.published {
         return Err(format!("rule table {} to be taken", document.published));
@@ -174,6 +180,8 @@ impl Status {
         };
         let refused =
             |table: &RefusedTable| format!("generation {} refused: {}", table.generation, table.reason);
+        let unpublished =
+            || document.controller.unpublishable.as_ref().map(|why| format!("not published: {why}"));
         Self {
             ready: waiting_for.is_none(),
             waiting_for,
@@ -211,7 +219,7 @@ impl Status {
                 acknowledged: counters.acknowledged,
                 applied: document.applied,
                 rules: document.rules.iter().map(rule).collect(),
-                error: document.refused.as_ref().map(refused),
+                error: document.refused.as_ref().map(refused).or_else(unpublished),
             },
             remedies: document.remedies.clone(),
             limits: document.limits.clone(),

@@ -170,6 +170,9 @@ impl Supervisor {
             }
             Event::K3s { .. } => {}
             Event::Controller { run, news } => {
+                if let News::Refused(refused) = &news {
+                    self.reporter.refused(refused);
+                }
                 if let Some(end) = self.controller.take(self.now(), run, news)
                     && !self.stopping
                 {
@@ -223,8 +226,8 @@ impl Supervisor {
                     self.reporter.note("K3sSettingsProven", flags_of(&plan).join(" "));
                     self.save();
                 }
-                Output::Report { reason, message } => {
-                    self.reporter.event(reason, message);
+                Output::Report { reason, message, sources } => {
+                    self.reporter.event_about(reason, message, sources);
                     if reason == "K3sSettingsRolledBack" {
                         self.save();
                     }

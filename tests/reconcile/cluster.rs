@@ -84,6 +84,16 @@ impl Cluster {
         self.await_ready();
     }
 
+    /// Moves the API server to another port; for between [`Self::stop`] and [`Self::resume`].
+    pub fn move_port(&mut self) {
+        self.ports[0] = free_ports()[0];
+    }
+
+    /// Has k3s make new certificate authorities; for between [`Self::stop`] and [`Self::resume`].
+    pub fn forget_authorities(&self) {
+        std::fs::remove_dir_all(self.dir.join("data/server/tls")).unwrap();
+    }
+
     pub fn kubeconfig(&self) -> PathBuf {
         self.dir.join("k3s.yaml")
     }

@@ -93,6 +93,11 @@ impl Supervisor {
 
     /// The same with files to be applied, joined by `:`.
     pub fn controller_with(&self, kubeconfig: &Path, files: &str) -> Controller {
+        self.controller_after(kubeconfig, files, 0)
+    }
+
+    /// The same after one that has told the events up to `told`.
+    pub fn controller_after(&self, kubeconfig: &Path, files: &str, told: u64) -> Controller {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let theirs = theirs.into();
         let fds = [&self.desired, &self.observed, &self.desired_bell, &self.observed_bell, &theirs];
@@ -115,6 +120,7 @@ impl Supervisor {
             .env("SANDBAR_FDS", numbers.join(","))
             .env("KUBECONFIG", kubeconfig)
             .env("SANDBAR_CONFIG_FILES", files)
+            .env("SANDBAR_TOLD_EVENTS", told.to_string())
             .env("RUST_LOG", "info,sandbar=debug")
             .stderr(Stdio::from(log.reopen().unwrap()))
             .spawn()
@@ -223,6 +229,20 @@ impl Controller {
         let mut said = [0; 14];
         lifeline.read_exact(&mut said).expect("`applied` and `ready` on the lifeline");
         assert_eq!(&said, b"applied\nready\n");
+    }
+
+    /// The next line that it says on the lifeline.
+    pub fn says(&self) -> String {
+        let mut lifeline = self.lifeline.as_ref().unwrap();
+        lifeline.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let (mut line, mut byte) = (Vec::new(), [0]);
+        loop {
+            lifeline.read_exact(&mut byte).expect("a line on the lifeline");
+            match byte[0] {
+                b'\n' => return String::from_utf8(line).unwrap(),
+                other => line.push(other),
+            }
+        }
     }
 
     /// Resident memory in KiB.

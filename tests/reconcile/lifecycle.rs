@@ -75,6 +75,7 @@ fn an_outage_of_the_api_server_changes_nothing_and_ends_by_itself() {
             at: k8s_openapi::jiff::Timestamp::now().to_string(),
             reason: "K3sRestarted".into(),
             message: "told during the outage".into(),
+            sources: Vec::new(),
         }];
     });
     std::thread::sleep(Duration::from_secs(1));
@@ -90,6 +91,30 @@ fn an_outage_of_the_api_server_changes_nothing_and_ends_by_itself() {
     });
     cluster.delete("before");
     cluster.delete("after");
+}
+
+#[test]
+fn another_port_or_authority_of_k3s_is_taken_from_its_kubeconfig() {
+    let mut cluster = cluster();
+    let (supervisor, mut controller) = started(&cluster);
+    controller.await_ready();
+    cluster.stop();
+    let silent = || controller.get("/readyz").1.contains("[-]api-server").then_some(());
+    within(Duration::from_secs(60), "silence is told", silent);
+    assert_eq!(controller.says(), "unready");
+    cluster.move_port();
+    cluster.resume();
+    cluster.apply("moved", "{files: [{path: /proc/moved, value: v}]}");
+    supervisor.await_value("/proc/moved", Some("v"));
+    cluster.await_condition("moved", "Ready", "True");
+    assert_eq!(controller.says(), "ready");
+    cluster.stop();
+    cluster.forget_authorities();
+    cluster.resume();
+    cluster.apply("moved", "{files: [{path: /proc/moved, value: w}]}");
+    supervisor.await_value("/proc/moved", Some("w"));
+    cluster.await_condition("moved", "Ready", "True");
+    cluster.delete("moved");
 }
 
 #[test]

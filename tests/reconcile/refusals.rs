@@ -75,7 +75,8 @@ fn the_api_server_refuses_what_the_allow_list_refuses() {
 #[test]
 fn what_only_the_controller_can_see_is_refused_whole_and_told() {
     let cluster = cluster();
-    let (supervisor, _controller) = started(&cluster);
+    let (supervisor, mut controller) = started(&cluster);
+    controller.await_ready();
     let long = "é".repeat(60_000);
     let spec = format!("{{files: [{{path: /proc/fine, value: v}}, {{path: /proc/long, value: '{long}'}}]}}");
     cluster.kubectl(&["create", "-f", "-"], &manifest("long", &spec));
@@ -88,6 +89,8 @@ fn what_only_the_controller_can_see_is_refused_whole_and_told() {
         Some(cluster.events("long")).filter(|found| !found.is_empty())
     });
     assert_eq!(events[0].0, "Refused");
+    let said = controller.says();
+    assert!(said.starts_with("refused {\"object\":\"long\"") && said.contains("120000 bytes"), "{said}");
     cluster.delete("long");
 }
 
@@ -169,21 +172,60 @@ fn a_table_that_the_supervisor_refuses_is_told_and_the_next_one_heals() {
 fn a_file_that_the_api_server_refuses_is_left_out_and_the_next_one_applied() {
     let cluster = cluster();
     let dir = tempfile::tempdir().unwrap();
-    let write = |name: &str, object: &str| {
-        let path = dir.path().join(name);
-        std::fs::write(&path, manifest(object, "{files: [{path: /proc/given, value: v}]}")).unwrap();
+    let write = |file: &str, object: &str, spec: &str| {
+        let path = dir.path().join(file);
+        std::fs::write(&path, manifest(object, spec)).unwrap();
         path.to_str().unwrap().to_owned()
     };
-    let files = [write("bad.yaml", "Not_A_Name"), write("good.yaml", "given")].join(":");
+    let given = "{files: [{path: /proc/given, value: v}]}";
+    // More than its store takes; it does not say so with a code of its own.
+    let long: Vec<String> =
+        (0..40).map(|n| format!("{{path: /proc/{n}, value: {}}}", "x".repeat(65_536))).collect();
+    let files = [
+        write("bad.yaml", "not/a/name", given),
+        write("large.yaml", "too-large", &format!("{{files: [{}]}}", long.join(", "))),
+        write("good.yaml", "given", given),
+    ]
+    .join(":");
     let supervisor = Supervisor::start();
     let mut controller = supervisor.controller_with(&cluster.kubeconfig(), &files);
     controller.await_ready();
     assert_eq!(supervisor.value("/proc/given").as_deref(), Some("v"));
-    assert!(
-        controller.log().contains("left out") && controller.log().contains("Not_A_Name"),
-        "{}",
-        controller.log()
-    );
+    let log = controller.log();
+    let left_out = |name: &str| log.lines().any(|line| line.contains("left out") && line.contains(name));
+    assert!(left_out("not/a/name") && left_out("the SandboxConfig too-large"), "{log}");
     cluster.await_condition("given", "Ready", "True");
     cluster.delete("given");
+}
+
+#[test]
+fn a_table_that_is_too_large_is_told_to_who_made_it_so_and_to_the_supervisor() {
+    let cluster = cluster();
+    let (supervisor, mut controller) = started(&cluster);
+    controller.await_ready();
+    cluster.apply("small", "{files: [{path: /proc/small, value: v}]}");
+    cluster.await_condition("small", "Ready", "True");
+    let names = ["large-1", "large-2", "large-3", "large-4", "large-5", "large-6"];
+    for name in names {
+        let value = "x".repeat(65_536);
+        let files: Vec<String> =
+            (0..25).map(|n| format!("{{path: /proc/{name}/{n}, value: {value}}}")).collect();
+        let spec = format!("{{files: [{}]}}", files.join(", "));
+        cluster.kubectl(&["create", "-f", "-"], &manifest(name, &spec));
+    }
+    let (reason, _) = cluster.await_condition("large-6", "Stalled", "True");
+    assert_eq!(reason, "TableRefused");
+    let told = || cluster.events("large-6").into_iter().find(|event| event.0 == "TableRefused");
+    let (_, note) = within(Duration::from_secs(5), "an Event", told);
+    assert!(note.contains("larger than a slot"), "{note}");
+    assert!(cluster.events("small").is_empty(), "{:?}", cluster.events("small"));
+    let said = controller.says();
+    assert!(said.starts_with("refused {\"object\":null") && said.contains("larger than a slot"), "{said}");
+    for name in names {
+        cluster.delete(name);
+    }
+    assert_eq!(controller.says(), "taken");
+    cluster.await_condition("small", "Ready", "True");
+    assert_eq!(supervisor.value("/proc/small").as_deref(), Some("v"));
+    cluster.delete("small");
 }

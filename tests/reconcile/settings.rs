@@ -59,6 +59,7 @@ fn a_rollback_is_told_with_k3s_own_error_and_as_one_event_over_restarts_of_the_c
             at: k8s_openapi::jiff::Timestamp::now().to_string(),
             reason: "K3sSettingsRolledBack".into(),
             message: error.into(),
+            sources: Vec::new(),
         }];
     });
     let (reason, message) = cluster.await_condition("typo", "Stalled", "True");
@@ -79,4 +80,41 @@ fn a_rollback_is_told_with_k3s_own_error_and_as_one_event_over_restarts_of_the_c
     cluster.apply("typo", "{k3s: {extraArgs: [--debug]}}");
     cluster.await_condition("typo", "Ready", "True");
     cluster.delete("typo");
+}
+
+#[test]
+fn an_event_goes_to_the_object_that_it_names_and_not_to_whoever_comes_later() {
+    let cluster = cluster();
+    let (supervisor, mut controller) = started(&cluster);
+    controller.await_ready();
+    cluster.apply("named", "{redirects: [{from: '/proc/**/named', to: /dev/null}]}");
+    cluster.apply("setter", "{k3s: {extraArgs: [--v=2]}}");
+    cluster.await_condition("setter", "Ready", "True");
+    supervisor.shared.report(|state| {
+        let event = |sequence, message: &str, sources: &[&str]| SupervisorEvent {
+            sequence,
+            at: k8s_openapi::jiff::Timestamp::now().to_string(),
+            reason: "RuleNotServed".into(),
+            message: message.into(),
+            sources: sources.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        state.events =
+            vec![event(1, "a pattern", &["named"]), event(2, "gone", &["deleted"]), event(3, "old", &[])];
+    });
+    assert_eq!(controller.says(), "told 3");
+    let told =
+        |name: &str| -> Vec<String> { cluster.events(name).into_iter().map(|event| event.1).collect() };
+    assert_eq!(told("named"), ["a pattern"]);
+    assert!(told("setter").contains(&"old".to_owned()) && !told("setter").contains(&"a pattern".to_owned()));
+    assert!(told("deleted").is_empty());
+    controller.kill();
+    cluster.apply("later", "{k3s: {extraArgs: [--debug]}}");
+    let mut next = supervisor.controller_after(&cluster.kubeconfig(), "", 3);
+    next.await_ready();
+    cluster.await_condition("later", "Ready", "True");
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(told("later").is_empty(), "{:?}", told("later"));
+    for name in ["named", "setter", "later"] {
+        cluster.delete(name);
+    }
 }
