@@ -4,18 +4,20 @@
 //! kernel kills them (pid_namespaces(7)): a container whose first process ends before its children was never gone.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
 
-use super::path;
+use nix::fcntl::readlinkat;
+
+use crate::sys::probe::procfs;
 use crate::sys::ptrace::Tid;
 
 /// Namespaces remembered as over, for those of their processes that were being made when they ended.
 const MOST_OVER: usize = 64;
 
 /// Where a thread's pid namespace is asked for.
-type Ask = fn(Tid) -> Option<String>;
+type Ask = Box<dyn Fn(Tid) -> Option<String> + Send>;
 
 /// The namespaces that tracees have made.
-#[derive(Debug)]
 pub struct PidNamespaces {
     ask: Ask,
     /// The tracer's.
@@ -26,13 +28,15 @@ pub struct PidNamespaces {
 }
 
 impl PidNamespaces {
-    /// None but our own.
-    pub fn new() -> Self {
-        Self::asking(|tid| path::namespace(tid, "pid"), std::process::id() as Tid)
+    /// None but our own. Fails without a procfs to look in.
+    pub fn new() -> io::Result<Self> {
+        let procfs = procfs()?;
+        let ask = move |tid| readlinkat(&procfs, format!("{tid}/ns/pid").as_str()).ok()?.into_string().ok();
+        Ok(Self::asking(Box::new(ask), std::process::id() as Tid))
     }
 
     fn asking(ask: Ask, own: Tid) -> Self {
-        Self { ask, own: ask(own), live: HashMap::new(), over: VecDeque::new() }
+        Self { own: ask(own), ask, live: HashMap::new(), over: VecDeque::new() }
     }
 
     /// A new tracee; false if its namespace is over. The first one in a namespace is its init: all others are made by it, or
@@ -69,7 +73,7 @@ mod tests {
 
     /// Threads 10 to 19 are in namespace 1, and so on; ours is namespace 0.
     fn namespaces() -> PidNamespaces {
-        PidNamespaces::asking(|tid| (tid < 9000).then(|| (tid / 10).to_string()), 1)
+        PidNamespaces::asking(Box::new(|tid| (tid < 9000).then(|| (tid / 10).to_string())), 1)
     }
 
     #[test]

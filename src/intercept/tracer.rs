@@ -110,7 +110,14 @@ impl Tracer {
             faults_may_wait: false,
             own_mount_namespace: path::namespace(std::process::id() as Tid, "mnt"),
             memfds: Arc::new(Memfds::probe()?),
-            pid_namespaces: probe.namespaces_outlive_init.then(PidNamespaces::new),
+            pid_namespaces: probe
+                .namespaces_outlive_init
+                .then(PidNamespaces::new)
+                .transpose()
+                .unwrap_or_else(|error| {
+                    tracing::warn!(%error, "containers may outlive their first process");
+                    None
+                }),
             complaints: HashMap::new(),
         })
     }

@@ -87,5 +87,19 @@ int main(void)
         _exit(touch_paths());
     }
     printf("setns: %s\n", ended(pid));
+    /* In gVisor /proc/PID/net is that of the network in which the process was looked at first. */
+    pid = fork();
+    if (pid == 0) {
+        char text[4096] = "";
+        if (unshare(CLONE_NEWNET))
+            _exit(91);
+        int fd = open("/proc/self/net/dev", O_RDONLY), devices = 0;
+        if (fd < 0 || read(fd, text, sizeof text - 1) <= 0)
+            _exit(92);
+        for (char *at = text; (at = strchr(at, ':')); at++)
+            devices++;
+        _exit(devices);
+    }
+    printf("devices of a new network: %s\n", ended(pid));
     return 0;
 }

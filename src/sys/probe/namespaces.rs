@@ -1,15 +1,18 @@
 //! What becomes of a pid namespace when its init ends, tried with one of our own.
 
-use std::os::fd::AsRawFd;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::time::Instant;
 
 use nix::fcntl::OFlag;
 
-use super::{LIED, LIMIT, Refusal, errno, outcome, wait};
+use super::{LIED, LIMIT, Refusal, enter_and, errno, mount, outcome, wait};
 
 /// Exit code of a process that nobody killed.
 const LIVED: i32 = 7;
+/// The highest number that an exit code can tell.
+const MOST: i32 = 255;
 
 /// Whether the processes of a pid namespace live on when its init has ended, if there is a child subreaper outside. They are
 /// killed by every Linux (pid_namespaces(7)), and by gVisor but for the one that reports 4.4.0.
@@ -58,6 +61,38 @@ unsafe fn outlives_init(read: i32, write: i32) -> i32 {
     0
 }
 
+/// The root of a procfs of our own, mounted nowhere.
+///
+/// gVisor gives /proc/PID/net to the network namespace that the process is in when its directory is looked at first, and keeps
+/// that directory: whoever looks at one too early, in the procfs that a program itself sees, makes it see another's network.
+pub fn procfs() -> io::Result<OwnedFd> {
+    // SAFETY: the child makes system calls on constant strings, and ends itself; what it opens is in our table.
+    let opener = unsafe {
+        match fork() {
+            0 => libc::_exit(
+                match enter_and(libc::CLONE_NEWNS, || {
+                    match mount(Some(c"proc"), c"/proc", Some(c"proc"), 0, None) {
+                        0 => {
+                            libc::open(c"/proc".as_ptr(), libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC)
+                        }
+                        _ => 0,
+                    }
+                }) {
+                    fd if (3..=MOST).contains(&fd) => fd,
+                    _ => 0,
+                },
+            ),
+            pid => pid,
+        }
+    };
+    let status = (opener > 0).then(|| wait(opener, Instant::now() + LIMIT)).flatten();
+    match status.filter(|status| libc::WIFEXITED(*status)).map(|status| libc::WEXITSTATUS(status)) {
+        // SAFETY: the child has opened it for us, and nobody else knows the number.
+        Some(fd @ 3..=MOST) => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::other("a procfs cannot be mounted")),
+    }
+}
+
 /// fork(2), but with one table of descriptors: its end closes none of them, which for some takes for ever (FUSE_FLUSH).
 ///
 /// # Safety
@@ -71,6 +106,13 @@ unsafe fn fork() -> libc::pid_t {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_procfs_of_our_own_shows_what_the_other_does() {
+        let (name, procfs) = (format!("{}/ns/pid", std::process::id()), procfs().unwrap());
+        let seen = nix::fcntl::readlinkat(&procfs, name.as_str()).unwrap();
+        assert_eq!(seen, std::fs::read_link("/proc/self/ns/pid").unwrap());
+    }
 
     #[test]
     fn on_linux_nobody_outlives_the_init() {
