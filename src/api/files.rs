@@ -2,6 +2,7 @@
 //! that name file, document and field.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
@@ -135,11 +136,15 @@ fn check_metadata(metadata: &ObjectMeta) -> Result<(), String> {
 
 /// The bounds that are no CEL.
 fn check_limits(config: &SandboxConfig) -> Result<(), String> {
-    const SPEC: &str = "/spec/versions/0/schema/openAPIV3Schema/properties/spec";
-    let crd = schema::crd_value().map_err(|error| error.to_string())?;
+    /// Made once: it takes the whole CustomResourceDefinition.
+    static SPEC: LazyLock<Result<Value, String>> = LazyLock::new(|| {
+        let mut crd = schema::crd_value().map_err(|error| error.to_string())?;
+        let spec = crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/spec");
+        spec.map(Value::take).ok_or_else(|| "the resource has no schema".to_owned())
+    });
+    let schema = SPEC.as_ref().map_err(Clone::clone)?;
     let spec = serde_json::to_value(&config.spec).map_err(|error| error.to_string())?;
-    let exceeded = crd.pointer(SPEC).and_then(|schema| limits::exceeded(&spec, schema, "spec"));
-    exceeded.map_or(Ok(()), Err)
+    limits::exceeded(&spec, schema, "spec").map_or(Ok(()), Err)
 }
 
 fn only(object: &serde_json::Map<String, Value>, known: &[&str], prefix: &str) -> Result<(), String> {

@@ -65,7 +65,7 @@ pub fn import(archives: &[PathBuf], paths: &Paths) -> Result<(), Failure> {
     let directory = directory(&running.data)?;
     let mut refused = Vec::new();
     for archive in archives {
-        let copy = Copy::of(archive, &directory)?;
+        let copy = Incoming::of(archive, &directory)?;
         let command = importing(&running.options.k3s, snapshotter.as_deref(), &copy.now);
         match super::exec::plain(paths, command)? {
             0 => copy.keep()?,
@@ -168,7 +168,7 @@ fn distinct(archives: Vec<PathBuf>) -> Result<Vec<PathBuf>, Failure> {
 /// Copies archives to where k3s looks, each whole or not at all.
 pub fn keep(archives: &[PathBuf], data: &Path) -> Result<(), Failure> {
     let directory = directory(data)?;
-    archives.iter().try_for_each(|archive| Copy::of(archive, &directory)?.keep())
+    archives.iter().try_for_each(|archive| Incoming::of(archive, &directory)?.keep())
 }
 
 /// Where k3s looks for archives when it starts.
@@ -185,12 +185,12 @@ fn not_kept(what: &Path) -> impl Fn(io::Error) -> Failure {
 
 /// An archive's copy beside those that k3s imports, gone with this unless it is kept; or the archive itself, if it lies there
 /// already.
-struct Copy {
+struct Incoming {
     now: PathBuf,
     target: PathBuf,
 }
 
-impl Copy {
+impl Incoming {
     fn of(archive: &Path, directory: &Path) -> Result<Self, Failure> {
         let target = directory.join(archive.file_name().unwrap_or_default());
         if fs::canonicalize(archive).ok() == fs::canonicalize(&target).ok() {
@@ -209,7 +209,7 @@ impl Copy {
     }
 }
 
-impl Drop for Copy {
+impl Drop for Incoming {
     fn drop(&mut self) {
         if self.now != self.target {
             // If it is there at all; k3s does not look at it.
@@ -250,7 +250,7 @@ mod tests {
         let kept = archives(&[data.join(IMAGES)]).unwrap();
         assert_eq!(fs::read_to_string(&kept[1]).unwrap(), "b.tar");
         keep(&kept, &data).unwrap();
-        drop(Copy::of(&kept[0], &data.join(IMAGES)).unwrap());
+        drop(Incoming::of(&kept[0], &data.join(IMAGES)).unwrap());
         assert_eq!(archives(&[data.join(IMAGES)]).unwrap(), kept, "what is there already stays");
     }
 
@@ -261,7 +261,7 @@ mod tests {
         fs::create_dir(&images).unwrap();
         fs::write(&bad, "bad").unwrap();
         fs::write(images.join("image.tar"), "good").unwrap();
-        let copy = Copy::of(&bad, &images).unwrap();
+        let copy = Incoming::of(&bad, &images).unwrap();
         assert_eq!(fs::read_to_string(&copy.now).unwrap(), "bad");
         drop(copy);
         assert_eq!(fs::read_dir(&images).unwrap().count(), 1);

@@ -192,16 +192,8 @@ mod tests {
             k3s: K3sSettings { flannel_backend: flannel, ..Default::default() },
             ..Default::default()
         };
-        let view = View {
-            node: "n",
-            document: &document,
-            conflicts: &[],
-            settled: true,
-            unpublishable: None,
-            generation: 1,
-            settings_generation: 1,
-            observed: &ObservedDocument::default(),
-        };
+        let observed = ObservedDocument::default();
+        let view = View { settings_generation: 1, ..View::of(&document, &observed) };
         let named =
             SupervisorEvent { reason: "RuleNotServed".into(), sources: vec!["redirects".into()], ..event(1) };
         assert_eq!(about(&named, &view), ["redirects"]);

@@ -30,6 +30,23 @@ pub struct View<'a> {
     pub observed: &'a ObservedDocument,
 }
 
+#[cfg(test)]
+impl<'a> View<'a> {
+    /// Of a first table, about which all is well.
+    pub fn of(document: &'a DesiredDocument, observed: &'a ObservedDocument) -> Self {
+        View {
+            node: "n",
+            document,
+            conflicts: &[],
+            settled: true,
+            unpublishable: None,
+            generation: 1,
+            settings_generation: 0,
+            observed,
+        }
+    }
+}
+
 /// How one object stands to this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -270,16 +287,7 @@ mod tests {
     }
 
     fn view<'a>(document: &'a DesiredDocument, observed: &'a ObservedDocument) -> View<'a> {
-        View {
-            node: "n",
-            document,
-            conflicts: &[],
-            settled: true,
-            unpublishable: None,
-            generation: 3,
-            settings_generation: 2,
-            observed,
-        }
+        View { generation: 3, settings_generation: 2, ..View::of(document, observed) }
     }
 
     /// `Ready` and what is there besides, as `Type=Status/Reason`.

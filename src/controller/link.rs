@@ -88,38 +88,36 @@ impl Signals {
 
     /// Tells the supervisor that what was given to `sandbar up -f` is applied.
     pub fn say_applied(&self) -> io::Result<()> {
-        nix::unistd::write(self.alive.get_ref(), b"applied\n")?;
-        Ok(())
+        self.say("applied")
     }
 
     /// Tells the supervisor that definition and profiles are applied, the first table is in force and status says so.
     pub fn say_ready(&self) -> io::Result<()> {
-        nix::unistd::write(self.alive.get_ref(), b"ready\n")?;
-        Ok(())
+        self.say("ready")
     }
 
     /// Tells the supervisor that there is no contact with the API server any more.
     pub fn say_unready(&self) -> io::Result<()> {
-        nix::unistd::write(self.alive.get_ref(), b"unready\n")?;
-        Ok(())
+        self.say("unready")
     }
 
     /// Tells the supervisor what is refused here.
     pub fn say_refused(&self, refused: &Refused) -> io::Result<()> {
-        let line = format!("refused {}\n", serde_json::to_string(refused)?);
-        nix::unistd::write(self.alive.get_ref(), line.as_bytes())?;
-        Ok(())
+        self.say(&format!("refused {}", serde_json::to_string(refused)?))
     }
 
     /// Tells the supervisor that the table is refused here no longer.
     pub fn say_taken(&self) -> io::Result<()> {
-        nix::unistd::write(self.alive.get_ref(), b"taken\n")?;
-        Ok(())
+        self.say("taken")
     }
 
     /// Tells the supervisor that its events up to this one are told, and not to be told again by another controller.
     pub fn say_told(&self, sequence: u64) -> io::Result<()> {
-        nix::unistd::write(self.alive.get_ref(), format!("told {sequence}\n").as_bytes())?;
+        self.say(&format!("told {sequence}"))
+    }
+
+    fn say(&self, line: &str) -> io::Result<()> {
+        nix::unistd::write(self.alive.get_ref(), format!("{line}\n").as_bytes())?;
         Ok(())
     }
 

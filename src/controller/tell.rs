@@ -100,16 +100,7 @@ mod tests {
 
     fn patch(object: &Object, entry: Option<NodeStatus>) -> Vec<StatusPatch> {
         let (document, observed) = (DesiredDocument::default(), ObservedDocument::default());
-        let view = View {
-            node: "n",
-            document: &document,
-            conflicts: &[],
-            settled: true,
-            unpublishable: None,
-            generation: 1,
-            settings_generation: 0,
-            observed: &observed,
-        };
+        let view = View::of(&document, &observed);
         patches("a", object, &Standing::Selected, &view, entry, false, Timestamp::UNIX_EPOCH)
     }
 

@@ -138,7 +138,7 @@ pub(super) fn request(requests: &mpsc::Sender<Request>, launch: Launch) -> Resul
 
 /// Wakes the tracer for a request that it has got, and waits for the answer. To wake it takes a fork; where that fails the
 /// tracer comes to the request later, and somebody must be there to hear of the process.
-fn rung_for<T>(answer: &mpsc::Receiver<T>) -> Option<T> {
+pub(super) fn rung_for<T>(answer: &mpsc::Receiver<T>) -> Option<T> {
     while spawn::ring().is_err() {
         match answer.recv_timeout(RING_AGAIN) {
             Ok(answer) => return Some(answer),

@@ -36,7 +36,6 @@ pub use launch::{Exited, Launch, LaunchError, Launched, Session};
 use crate::rules::model::DesiredDocument;
 use crate::rules::observed::{InterceptorState, Observed, ObservedRule};
 use crate::sys::signal::{self, Dispositions};
-use crate::sys::spawn;
 use active::{Active, SlotBook};
 use launch::Request;
 use tracer::Tracer;
@@ -140,9 +139,9 @@ impl Interceptor {
     /// Waits until no tracee is left.
     pub fn wait_idle(&self) {
         let (reply, idle) = mpsc::channel();
-        if self.requests.send(Request::WhenIdle(reply)).is_ok() && spawn::ring().is_ok() {
-            // An error means that the tracer is gone, and its tracees with it.
-            let _ = idle.recv();
+        if self.requests.send(Request::WhenIdle(reply)).is_ok() {
+            // None means that the tracer is gone, and its tracees with it.
+            let _ = launch::rung_for(&idle);
         }
     }
 }

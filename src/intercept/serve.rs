@@ -38,19 +38,22 @@ impl Tracer {
 
     /// A trapped call at its entry.
     pub(super) fn serve(&mut self, tid: Tid, regs: Registers) {
-        let call = match call::decode(&regs, self.probe.syscall_marks) {
-            Decoded::Ours(call) if self.asked_by_us(tid, &call) => call,
+        let decoded = match call::decode(&regs, self.probe.syscall_marks) {
+            Decoded::Ours(call) if !self.asked_by_us(tid, &call) => Decoded::Theirs,
+            decoded => decoded,
+        };
+        let call = match decoded {
+            Decoded::Ours(call) => call,
             // A sibling's exec has taken the number over since this stop was told. It stands there now, to be told next.
-            Decoded::Ours(_) | Decoded::Theirs | Decoded::Odd
+            Decoded::Theirs | Decoded::Odd
                 if self.backend == Backend::SeccompTrace && ptrace::stands_at_exec(tid) =>
             {
                 return;
             }
             // A filter of the program's own asks for a tracer, and it has none: the kernel's answer to that.
-            Decoded::Ours(_) | Decoded::Theirs if self.backend == Backend::SeccompTrace => {
+            Decoded::Theirs if self.backend == Backend::SeccompTrace => {
                 return self.resume_with(tid, &call::skipped(&regs, -i64::from(libc::ENOSYS)));
             }
-            Decoded::Ours(call) => call,
             Decoded::Theirs => return self.resume(tid, 0),
             Decoded::Odd => {
                 // By the other ABI's numbers, which are not looked at, it could be any call.

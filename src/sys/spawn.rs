@@ -80,17 +80,26 @@ impl Forked {
 }
 
 /// Makes a child of this process end at once, so that a blocked wait4 of any thread returns: a wake-up that cannot be
-/// lost, since the zombie stays until it is reaped. It shares our descriptors: to end it would close its copies otherwise,
-/// and one close can wait for ever (FUSE_FLUSH).
+/// lost, since the zombie stays until it is reaped.
 pub fn ring() -> io::Result<()> {
-    let flags = libc::CLONE_FILES | libc::SIGCHLD;
-    // SAFETY: as fork(2), without a stack of its own; the child does nothing but _exit.
-    match unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, 0_usize, 0_usize, 0_usize) } {
+    // SAFETY: the child does nothing but _exit.
+    match unsafe { fork_sharing_files() } {
         -1 => Err(io::Error::last_os_error()),
         // SAFETY: _exit is async-signal-safe and never returns.
         0 => unsafe { libc::_exit(0) },
         _ => Ok(()),
     }
+}
+
+/// fork(2), but with one table of descriptors: to end, the child would close its copies otherwise, and one close can wait for ever
+/// (FUSE_FLUSH).
+///
+/// # Safety
+/// As for fork(2): the child may make async-signal-safe calls only.
+pub unsafe fn fork_sharing_files() -> libc::pid_t {
+    let flags = libc::CLONE_FILES | libc::SIGCHLD;
+    // SAFETY: as fork(2), without a stack of its own.
+    unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, 0_usize, 0_usize, 0_usize) as libc::pid_t }
 }
 
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {

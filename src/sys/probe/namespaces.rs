@@ -1,4 +1,4 @@
-//! What becomes of a pid namespace when its init ends, tried with one of our own.
+//! What becomes of a pid namespace when its init ends, tried with one of our own; and a procfs to look at others in.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -8,6 +8,7 @@ use std::time::Instant;
 use nix::fcntl::OFlag;
 
 use super::{LIED, LIMIT, Refusal, enter_and, errno, mount, outcome, wait};
+use crate::sys::spawn::fork_sharing_files;
 
 /// Exit code of a process that nobody killed.
 const LIVED: i32 = 7;
@@ -20,7 +21,7 @@ pub fn pid_namespace_outlives_init() -> bool {
     let Ok((read, write)) = nix::unistd::pipe2(OFlag::O_CLOEXEC) else { return false };
     // SAFETY: the child makes system calls on integers that it has a copy of, and ends itself.
     let maker = unsafe {
-        match fork() {
+        match fork_sharing_files() {
             0 => libc::_exit(outlives_init(read.as_raw_fd(), write.as_raw_fd())),
             pid => pid,
         }
@@ -41,9 +42,9 @@ unsafe fn outlives_init(read: i32, write: i32) -> i32 {
         if !own || libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0 {
             return errno();
         }
-        let init = fork();
+        let init = fork_sharing_files();
         if init == 0 {
-            if fork() == 0 {
+            if fork_sharing_files() == 0 {
                 libc::read(read, byte.as_mut_ptr().cast(), 1);
                 libc::_exit(LIVED);
             }
@@ -68,7 +69,7 @@ unsafe fn outlives_init(read: i32, write: i32) -> i32 {
 pub fn procfs() -> io::Result<OwnedFd> {
     // SAFETY: the child makes system calls on constant strings, and ends itself; what it opens is in our table.
     let opener = unsafe {
-        match fork() {
+        match fork_sharing_files() {
             0 => libc::_exit(
                 match enter_and(libc::CLONE_NEWNS, || {
                     match mount(Some(c"proc"), c"/proc", Some(c"proc"), 0, None) {
@@ -91,16 +92,6 @@ pub fn procfs() -> io::Result<OwnedFd> {
         Some(fd @ 3..=MOST) => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
         _ => Err(io::Error::other("a procfs cannot be mounted")),
     }
-}
-
-/// fork(2), but with one table of descriptors: its end closes none of them, which for some takes for ever (FUSE_FLUSH).
-///
-/// # Safety
-/// As for fork(2).
-unsafe fn fork() -> libc::pid_t {
-    let flags = libc::CLONE_FILES | libc::SIGCHLD;
-    // SAFETY: as fork(2), without a stack of its own.
-    unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, 0_usize, 0_usize, 0_usize) as libc::pid_t }
 }
 
 #[cfg(test)]
