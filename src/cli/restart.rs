@@ -28,7 +28,9 @@ pub fn run(args: Args) -> Outcome {
     let bound = Bound::new(args.timeout);
     phases.begin("Restarting k3s");
     let before = client::observe(&args.paths).map_err(ClientError::failure)?;
-    let starts = before.document().map_err(ClientError::failure)?.k3s.restarts;
+    let document = before.document().map_err(ClientError::failure)?;
+    let starts = document.k3s.restarts;
+    let told = document.events.last().map_or(0, |event| event.sequence);
     client::request(&args.paths, &Request::Restart).map_err(ClientError::failure)?;
     if !args.no_wait {
         // Until k3s was started again it may still look ready.
@@ -36,7 +38,11 @@ pub fn run(args: Args) -> Outcome {
             if document.k3s.restarts > starts { Ok(()) } else { Err("k3s to stop".into()) }
         });
         started?;
-        wait::ready(&args.paths, bound, &mut phases)?;
+        let view = wait::ready(&args.paths, bound, &mut phases)?;
+        phases.done();
+        let document = view.document().map_err(ClientError::failure)?;
+        wait::warn(&document, told, &mut phases);
+        return Ok(0);
     }
     phases.done();
     Ok(0)

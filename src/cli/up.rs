@@ -19,10 +19,6 @@ use crate::supervisor::lock::{LockError, Role};
 use crate::supervisor::paths::{Component, Paths};
 use crate::supervisor::{preflight, shutdown, status};
 
-/// Events during the start that the user should hear of although all is well in the end.
-const WORTH_A_WARNING: &[&str] =
-    &["K3sSettingsRefused", "K3sSettingsRolledBack", "LastGoodIgnored", "LastGoodNotSaved", "TableRefused"];
-
 /// Flags of `sandbar up`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -170,6 +166,13 @@ fn find(paths: &Paths, bound: Bound, phases: &mut Phases) -> Result<Found, Failu
 /// A supervisor runs already: wait for it, and say if it was started with other flags.
 fn adopt(args: Args, paths: &Paths, view: &View, bound: Bound, phases: &mut Phases) -> Result<(), Failure> {
     let running = &view.running;
+    if args.start.safe && !running.options.safe {
+        let message = format!(
+            "--safe is about how to start, and sandbar runs already (supervisor pid {}); nothing was changed",
+            running.pid
+        );
+        return Err(Failure::new(Exit::Failed, message).hint("sandbar down, then sandbar up --safe"));
+    }
     phases.begin(&format!("Already running (supervisor pid {})", running.pid));
     if args.start.asks_for_something() || !args.k3s_flags.is_empty() {
         let asked = args.start.asked(paths, args.k3s_flags)?;
@@ -229,9 +232,7 @@ fn start(
     })?;
     let document = check_running(paths, &view, phases)?;
     phases.done();
-    for event in document.events.iter().filter(|event| WORTH_A_WARNING.contains(&event.reason.as_str())) {
-        phases.warn(&event.message);
-    }
+    wait::warn(&document, 0, phases);
     next_command(&view)
 }
 

@@ -15,6 +15,10 @@ const STEP: Duration = Duration::from_millis(50);
 /// What has just been started, by a hook or an init system, may take this long to say so by holding the lock.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// Events that the user should hear of although all is well in the end.
+const WORTH_A_WARNING: &[&str] =
+    &["K3sSettingsRefused", "K3sSettingsRolledBack", "LastGoodIgnored", "LastGoodNotSaved", "TableRefused"];
+
 /// The end of a wait, shared by its phases.
 #[derive(Clone, Copy, Debug)]
 pub struct Bound {
@@ -90,6 +94,13 @@ pub fn supervisor(paths: &Paths, bound: Bound, phases: &mut Phases) -> Result<Vi
 /// Waits until all is ready.
 pub fn ready(paths: &Paths, bound: Bound, phases: &mut Phases) -> Result<View, Failure> {
     until(paths, bound, phases, status::ready)
+}
+
+/// Says what went wrong meanwhile, `told` being the last event before.
+pub fn warn(document: &ObservedDocument, told: u64, phases: &mut Phases) {
+    let news = document.events.iter().filter(|event| event.sequence > told);
+    news.filter(|event| WORTH_A_WARNING.contains(&event.reason.as_str()))
+        .for_each(|event| phases.warn(&event.message));
 }
 
 /// The shared memory outlives its writer, so a dead supervisor's table would never change again. It is the child of the `up`

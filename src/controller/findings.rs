@@ -126,7 +126,7 @@ fn taken_back(name: &str, k3s: &K3sState) -> (&'static str, String) {
     }
     let tried = if tried.is_empty() { "its settings".to_owned() } else { tried.join(", ") };
     if back.tried {
-        let what = format!("k3s did not stay ready with {tried} and runs with the former settings again");
+        let what = format!("k3s did not stay ready with {tried} and goes back to the former settings");
         (reasons::ROLLED_BACK, format!("{what}: {}", back.error))
     } else {
         let what = format!("{tried} cannot work here, and k3s goes on with the former settings");
@@ -374,7 +374,7 @@ mod tests {
         assert_eq!((all[0].status, all[0].reason), (Tri::False, reasons::ROLLED_BACK));
         assert_eq!(
             all[0].message,
-            "k3s did not stay ready with `--no-such-flag` and runs with the former settings again: flag provided but not defined"
+            "k3s did not stay ready with `--no-such-flag` and goes back to the former settings: flag provided but not defined"
         );
         assert_eq!(all[1].status, Tri::True, "the rules are in force all the same");
         assert!(said("profile", &Standing::Selected, &view).contains(&"Ready=True/Programmed".to_owned()));
@@ -416,7 +416,7 @@ mod tests {
         let all = findings("net", &Standing::Selected, &view);
         assert_eq!(
             all[0].message,
-            "k3s did not stay ready with pod network none and runs with the former settings again: not ready within 180 s"
+            "k3s did not stay ready with pod network none and goes back to the former settings: not ready within 180 s"
         );
         assert!(said("profile", &Standing::Selected, &view).contains(&"Ready=True/Programmed".to_owned()));
         back.parts.clear();

@@ -32,6 +32,7 @@ use super::preflight;
 use super::probe::Prober;
 use super::record::Record;
 use super::remedies::Remedies;
+use super::rules_trial::RulesTrial;
 use super::server::{self, Service};
 use super::shutdown;
 use super::sources;
@@ -132,6 +133,7 @@ fn boot(
     // While no rule has put anything over the kernel's own files.
     let environment = Environment::here();
     let initial = initial::choose(&options, &paths.last_good())?;
+    let builtin = sources::builtin()?;
     // For an `up` that does not say which: the same cluster comes back.
     files::write_atomically(&paths.mode(), options.mode.name().as_bytes()).map_err(preflight::failure)?;
     let config = ConfigFile::load(&options.k3s_flags);
@@ -161,7 +163,7 @@ fn boot(
     let mounts = Mounts::new(paths.run.clone(), namespace);
     let traced = |interception| means::traced(interception, options.mode, mounts.usable());
     let tables = first_generation(&initial.document)?;
-    let (lifecycle, unfit) = lifecycle(&options, &initial, &kernel, traced)?;
+    let (lifecycle, unfit) = lifecycle(&options, &initial, &builtin, &kernel, traced)?;
     let first = lifecycle.current().traced;
     let commands_traced = Arc::new(AtomicBool::new(first != Traced::Nothing));
     let observed = Observed::open(&tables.observed, true)?;
@@ -249,6 +251,7 @@ fn boot(
         lifecycle,
         prober,
         in_force: DesiredDocument::default(),
+        rules_trial: RulesTrial::new(builtin),
         kernel,
         seen: 0,
         k3s: None,
@@ -259,6 +262,7 @@ fn boot(
         stopping: false,
         done: false,
         announced: false,
+        mounts_lost: false,
     })
 }
 
@@ -266,6 +270,7 @@ fn boot(
 fn lifecycle(
     options: &Options,
     initial: &Initial,
+    builtin: &DesiredDocument,
     kernel: &NodeAbilities,
     traced: impl Fn(Interception) -> Traced,
 ) -> Result<(Lifecycle, Option<String>), Failure> {
@@ -286,8 +291,8 @@ fn lifecycle(
             return Err(Failure::new(Exit::Unsupported, why).hint(hint));
         }
         // Saved where it could: a changed kernel must not lock anybody out. The cluster's own table gets the reason.
-        let builtin = DesiredDocument { k3s: sources::builtin()?.k3s, ..initial.document.clone() };
-        first = plan(1, &builtin).map_err(failed)?;
+        let settings = DesiredDocument { k3s: builtin.k3s.clone(), ..initial.document.clone() };
+        first = plan(1, &settings).map_err(failed)?;
         ignored = Some(format!("starting with the built-in profile's k3s settings: {why}"));
     }
     // Saved settings that do not go with today's flags, or today's kernel, are no way back.

@@ -67,6 +67,8 @@ pub enum Input {
     Desired { plan: Plan, manual: bool },
     /// A table brought settings that cannot work here.
     Impossible { plan: Plan, why: String },
+    /// What was tried with a table after this generation was not at fault.
+    Acquit { since: u64 },
     /// The readiness of the running k3s changed.
     Ready(bool),
     /// k3s ended (or could not be started), with its own error.
@@ -164,6 +166,9 @@ impl Lifecycle {
             Input::Begin => self.launch(now, self.current.clone(), &mut out),
             Input::Desired { plan, manual } => self.desired(now, plan, manual, &mut out),
             Input::Impossible { plan, why } => self.impossible(plan, why, &mut out),
+            Input::Acquit { since } => {
+                drop(self.refused.take_if(|refused| refused.tried && refused.plan.generation > since));
+            }
             Input::Ready(ready) => self.ready(now, ready),
             Input::Exited { error } => self.exited(now, error, &mut out),
             Input::Restart => self.restart(now, &mut out),
@@ -345,7 +350,7 @@ impl Lifecycle {
         if self.phase == Phase::BackingOff && self.launch_at.is_some_and(|at| at <= now) {
             self.launch(now, self.current.clone(), out);
         }
-        if self.on_trial() && self.ready_for(now).is_some_and(|ready| ready >= self.timing.prove) {
+        if self.on_trial() && self.stays(now) {
             self.proven = Some(self.current.clone());
             self.fallback = None;
             // It has failed before, for a reason that is gone.
@@ -368,6 +373,11 @@ impl Lifecycle {
     fn way_back(&self) -> Option<Plan> {
         let other = self.fallback.as_ref().filter(|fallback| !fallback.same_start(&self.current));
         other.filter(|_| self.on_trial()).cloned()
+    }
+
+    /// Whether k3s has been ready for as long as it takes to prove something, since it was started.
+    pub fn stays(&self, now: Duration) -> bool {
+        self.ready_for(now).is_some_and(|ready| ready >= self.timing.prove)
     }
 
     fn ready_for(&self, now: Duration) -> Option<Duration> {

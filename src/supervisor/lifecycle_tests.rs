@@ -290,3 +290,20 @@ fn settings_that_waited_end_the_refusal_of_former_ones() {
     life.handle(at(51), Input::Restart);
     assert_eq!((life.refused(), life.pending(), life.next().unwrap().generation), (None, None, 3));
 }
+
+#[test]
+fn what_was_not_at_fault_is_tried_again() {
+    let mut life = settled();
+    life.handle(at(40), desired(plan(7, "--seven")));
+    life.handle(at(41), exited("asked to"));
+    assert_eq!(reasons(&life.handle(at(42), exited("a rule"))), ["K3sSettingsRolledBack", "--one"]);
+    life.handle(at(43), Input::Acquit { since: 7 });
+    assert!(life.refused().is_some(), "it was tried before that");
+    life.handle(at(44), Input::Acquit { since: 6 });
+    assert!(life.refused().is_none());
+    assert_eq!(
+        reasons(&life.handle(at(45), desired(plan(8, "--seven")))),
+        ["K3sSettingsChanged", "terminate"]
+    );
+    assert!(!life.stays(at(46)));
+}

@@ -35,6 +35,7 @@ pub mod process;
 pub mod purge;
 pub mod record;
 pub mod remedies;
+mod rules_trial;
 pub mod server;
 pub mod shutdown;
 pub mod sources;

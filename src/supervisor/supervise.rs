@@ -28,7 +28,8 @@ use super::pods;
 use super::probe::{Change, Level, Prober, Target};
 use super::process::{self, End, Running, SharedLog};
 use super::record::Record;
-use super::remedies::{Network, Remedies};
+use super::remedies::{self, Network, Remedies};
+use super::rules_trial::RulesTrial;
 use super::server::Order;
 use super::shutdown;
 use super::state::Reporter;
@@ -44,6 +45,9 @@ use crate::rules::table::DesiredReader;
 const IDLE: Duration = Duration::from_secs(2);
 /// How long the controller may take to end before it is killed with the rest.
 const CONTROLLER_STOP: Duration = Duration::from_secs(3);
+/// Nothing can be repaired from inside: what the namespace began with is gone, too.
+const MOUNTS_LOST: &str = "the kernel has taken all mounts out of k3s's mount namespace, /proc among them (a fault of gVisor's: docs/node.md); \
+                           nothing can go on in it: sandbar down, then sandbar up";
 
 /// What the supervisor's threads tell its loop.
 #[derive(Debug)]
@@ -81,6 +85,8 @@ pub struct Supervisor {
     pub k3s_log: SharedLog,
     /// The table in force.
     pub in_force: DesiredDocument,
+    /// Whether k3s can start with its rules.
+    pub rules_trial: RulesTrial,
     /// What settings of a node can count on.
     pub kernel: NodeAbilities,
     /// Generation last taken or refused.
@@ -96,6 +102,8 @@ pub struct Supervisor {
     pub done: bool,
     /// Whether the init system was told that we are ready.
     pub announced: bool,
+    /// Whether our mount namespace is empty.
+    pub mounts_lost: bool,
 }
 
 impl Supervisor {
@@ -166,7 +174,12 @@ impl Supervisor {
                 self.k3s = None;
                 self.reporter.document.k3s.waiting_for = None;
                 self.prober.set(None);
-                self.feed(Input::Exited { error: k3s_process::explain(&end) });
+                let error = k3s_process::explain(&end);
+                let back = self.judge_rules(&error);
+                self.feed(Input::Exited { error });
+                if let Some(good) = back {
+                    self.come_back(good);
+                }
             }
             Event::K3s { .. } => {}
             Event::Controller { run, news } => {
@@ -197,6 +210,13 @@ impl Supervisor {
         self.feed(Input::Tick);
         if self.stopping {
             return;
+        }
+        if !self.mounts_lost && remedies::mounts_lost() {
+            self.mounts_lost = true;
+            self.reporter.event("MountsLost", MOUNTS_LOST);
+        }
+        if self.lifecycle.stays(self.now()) {
+            self.rules_trial.stayed();
         }
         if self.lifecycle.phase() == Phase::Starting {
             let plan = self.lifecycle.current().clone();
@@ -238,6 +258,9 @@ impl Supervisor {
     }
 
     fn launch(&mut self, plan: &Plan) -> Result<(), String> {
+        if remedies::mounts_lost() {
+            return Err(MOUNTS_LOST.to_owned());
+        }
         self.k3s_runs += 1;
         let run = self.k3s_runs;
         let events = self.events.clone();
@@ -248,6 +271,7 @@ impl Supervisor {
             self.rewire(old);
         }
         self.remedies.before_k3s(plan);
+        self.rules_trial.started(self.reporter.document.applied, &self.in_force);
         let launch = k3s_process::launch(&self.options.k3s, plan, &self.paths.bin(), &self.paths.run);
         let started = process::start(&self.interceptor, "k3s", launch, &self.k3s_log, run, ended);
         let running = started.map_err(|error| error.to_string())?;
@@ -308,11 +332,13 @@ impl Supervisor {
     }
 
     fn restart(&mut self) {
-        if self.held {
-            self.held = false;
+        let held = std::mem::take(&mut self.held);
+        if held {
+            self.reporter.event("SafeModeEnded", "the cluster's own settings are taken up again");
+        }
+        if self.rules_trial.forgive() || held {
             // Taken up again as if it had just come.
             self.seen = 0;
-            self.reporter.event("SafeModeEnded", "the cluster's own settings are taken up again");
             self.take_table();
         }
         self.reporter.note("RestartRequested", "sandbar restart");
@@ -357,6 +383,9 @@ impl Supervisor {
         k3s.args.clone_from(&lifecycle.current().args);
         k3s.restarts = lifecycle.restarts();
         k3s.last_error = lifecycle.last_error().map(str::to_owned);
+        if self.mounts_lost {
+            k3s.waiting_for = Some(MOUNTS_LOST.to_owned());
+        }
         k3s.restart_pending =
             lifecycle.pending().map(|pending| plan::difference(lifecycle.current(), pending));
         let current = lifecycle.current();

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::fitness;
 use super::flags;
 use super::k3s_config::ConfigFile;
-use super::lifecycle::Input;
+use super::lifecycle::{Input, Phase};
 use super::plan::Plan;
+use super::rules_trial::Table;
 use super::supervise::Supervisor;
 use crate::rules::model::{DesiredDocument, RestartPolicy};
 use crate::rules::observed::{RefusedTable, Scalar};
@@ -43,12 +44,19 @@ impl Supervisor {
             return Err(HELD.into());
         }
         let (generation, document) = self.reader.read().map_err(|error| error.to_string())?;
+        if let Some(why) = self.rules_trial.refusal(&document) {
+            return Err(why.to_owned());
+        }
+        let plan = self.plan(generation, &document)?;
+        Ok((generation, document, plan))
+    }
+
+    fn plan(&self, generation: u64, document: &DesiredDocument) -> Result<Plan, String> {
         let user = &self.options.k3s_flags;
-        let args = flags::build(&document, user, self.options.mode, &ConfigFile::load(user), &self.kernel);
+        let args = flags::build(document, user, self.options.mode, &ConfigFile::load(user), &self.kernel);
         let args = args.map_err(|error| error.to_string())?;
         let traced = self.traced_under(document.interception);
-        let plan = Plan::new(generation, &document, self.options.mode, args, traced);
-        Ok((generation, document, plan))
+        Ok(Plan::new(generation, document, self.options.mode, args, traced))
     }
 
     fn put_in_force(&mut self, generation: u64, document: DesiredDocument, plan: Plan) {
@@ -66,6 +74,26 @@ impl Supervisor {
         });
         if changed {
             self.save();
+        }
+    }
+
+    /// k3s has ended: the table to come back to, if it does so again and again with rules that it had not been started with before.
+    pub fn judge_rules(&mut self, error: &str) -> Option<Table> {
+        let by_itself = matches!(self.lifecycle.phase(), Phase::Starting | Phase::Ready);
+        by_itself.then(|| self.rules_trial.ended(&self.in_force, error)).flatten()
+    }
+
+    /// Takes back the newest table as a whole, for one that k3s could start with. Settings that were tried together with its rules
+    /// may have been innocent.
+    pub fn come_back(&mut self, good: Table) {
+        let why = self.rules_trial.refusal(&self.in_force).unwrap_or_default().to_owned();
+        match self.plan(good.generation, &good.document) {
+            Ok(plan) => {
+                self.feed(Input::Acquit { since: good.generation });
+                self.put_in_force(good.generation, good.document, plan);
+                self.refuse(self.seen, why);
+            }
+            Err(error) => self.reporter.event("TableNotTakenBack", format!("{why}; but {error}")),
         }
     }
 

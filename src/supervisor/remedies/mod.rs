@@ -19,6 +19,7 @@ use crate::intercept::probe;
 use crate::rules::model::Remedy;
 use crate::rules::observed::ObservedRemedy;
 
+pub use mounts::lost as mounts_lost;
 pub use pause::{ARCHIVE as PAUSE_ARCHIVE, IMAGE as PAUSE_IMAGE, archive as pause_archive};
 pub use pod_network::{Network, wanted as network};
 pub use wired::Wired;
@@ -108,6 +109,11 @@ impl Remedies {
 
     /// What has to be there when k3s starts, and of what is turned off, nothing.
     pub fn before_k3s(&mut self, plan: &Plan) {
+        if matches!(self.state(Remedy::PrivateMounts), Some(State::Applied(_)))
+            && let Err(error) = mounts::give_sandboxes_their_own()
+        {
+            tracing::warn!("no filesystem of their own for sandboxes: {error}");
+        }
         let off = plan.remedies_off();
         let either = |remedy: Remedy,
                       on: &dyn Fn() -> Result<State, String>,
