@@ -147,14 +147,17 @@ fn judge_cpu(stat: Option<&str>) -> (Binding, String) {
     }
 }
 
+/// In a group below the one with the limit, as with pods: the kubelet limits the pod, and its processes are in the groups of its
+/// containers. gVisor counts in those alone (`pidsController` in `pkg/sentry/fsimpl/cgroupfs/pids.go`).
 fn pids(group: &Group) -> Seen {
     group.write("pids.max", "1")?;
-    judge_pids(probe::fork_many(&group.procs()?))
+    let container = group.below()?;
+    judge_pids(probe::fork_many(&container.procs()?))
 }
 
 fn judge_pids(outcome: Attempt) -> Seen {
     match outcome {
-        Ok(()) => Ok((Binding::No, format!("{} processes were started under a limit of one", probe::FORKS))),
+        Ok(()) => Ok((Binding::No, format!("{} processes were started where a pod's limit was one", probe::FORKS))),
         Err(Refusal::Errno(libc::EAGAIN)) => Ok((Binding::Yes, "a process too many was refused".to_owned())),
         Err(other) => Err(other.to_string()),
     }
@@ -177,6 +180,13 @@ impl Group {
         let dir = Path::new(top).join(format!("sandbar-probe-{}", std::process::id()));
         fs::create_dir(&dir).map_err(|error| said(&dir, &error))?;
         Ok(Self { dir, version: cgroups.version })
+    }
+
+    /// One in it, to be removed before.
+    fn below(&self) -> Result<Self, String> {
+        let dir = self.dir.join("container");
+        fs::create_dir(&dir).map_err(|error| said(&dir, &error))?;
+        Ok(Self { dir, version: self.version })
     }
 
     fn write(&self, file: &str, value: &str) -> Result<(), String> {
