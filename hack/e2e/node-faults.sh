@@ -2,20 +2,27 @@
 # shellcheck shell=bash
 
 check "up to find faults" "$sandbar" up "${flags[@]}"
-# A rule that runs well until the kubelet, which sets this, starts the next time.
-apply_bad() { apply <<<'{apiVersion: sandbar.dev/v1alpha1, kind: SandboxConfig, metadata: {name: bad}, spec: {files: [{path: /proc/sys/kernel/panic, value: "0\n", access: ReadOnly}]}}'; }
+# mine RULES ARGUMENTS: a rule, and settings that restart k3s.
+mine() { apply <<<"{apiVersion: sandbar.dev/v1alpha1, kind: SandboxConfig, metadata: {name: mine}, spec: {files: [$1], k3s: {extraArgs: [$2]}}}"; }
+# It runs well until the kubelet, which sets this, starts the next time.
+bad='{path: /proc/sys/kernel/panic, value: "0\n", access: ReadOnly}'
 table_error() { says "$1" status '.table.error'; }
-bad_is() { equals "$1" kubectl get sbx bad -o jsonpath='{.status.conditions[?(@.type=="Ready")].reason}'; }
-check "a rule that the kubelet cannot start with" apply_bad
-check "is in force, since it runs" within 10 bad_is Programmed
-check "k3s is restarted" timeout 300 "$sandbar" restart
-check "the rule is taken back, and named" within 120 table_error "/proc/sys/kernel/panic of bad"
+mine_is() { equals "$1" kubectl get sbx mine -o jsonpath='{.status.conditions[?(@.type=="Ready")].reason}'; }
+asked_for() { status '.k3s.args | join(" ")' | grep -q kubelet-arg=v=1; }
+check "a rule that the kubelet cannot start with" mine "$bad" ""
+check "is in force, since it runs" within 10 mine_is Programmed
+check "settings that are good" mine "$bad" "--kubelet-arg=v=1"
+check "the rule is taken back, and named" within 180 table_error "/proc/sys/kernel/panic of mine"
 check "k3s is ready with the former rules" within 90 equals true status .ready
-check "the object says so" within 10 bad_is TableRefused
-check "no settings are blamed" equals null status .k3s.rolledBack
-check "it goes" kubectl delete sbx bad
-accepted() { equals null status .table.error; }
-check "and what is wrong with it" within 10 accepted
+check "the object says so" within 10 mine_is TableRefused
+check "the settings are not blamed" equals null status .k3s.rolledBack
+check "a rule that is good" mine '{path: /proc/sys/kernel/sandbar_fake, value: "1"}' "--kubelet-arg=v=1"
+check "takes the settings along" within 60 asked_for
+check "k3s is ready with them" "$sandbar" status --wait
+check "the object is, too" within 20 mine_is Programmed
+check "the node has nothing to complain of" equals null status .table.error
+check "it goes" kubectl delete sbx mine
+check "k3s is as it was" within 60 "$sandbar" status --wait
 refused "--safe is no way to change what runs" "sandbar runs already" "$sandbar" up --safe
 
 # What containerd does for such a sandbox would take away all mounts in gVisor where a pod that shows itself /run has copies: docs/node.md.
@@ -43,10 +50,13 @@ check "and runs" ready copies
 check "the first one's sandbox dies by itself" kill -9 "$(first_process dies)"
 again() { ((10#0$(kubectl get pod dies -o jsonpath='{.status.containerStatuses[0].restartCount}') > 0)) && ready dies 1; }
 check "the pod runs again, in another sandbox" within 60 again
+# In the mount namespace of the node. One that is left is that of the other; none, where the filesystem of their own had to go.
+sandboxes() { "$sandbar" exec -- find /run/k3s/containerd/io.containerd.grpc.v1.cri/sandboxes -mindepth 1 -maxdepth 1; }
+many_sandboxes() { (($(sandboxes | wc -l) >= 2)); }
+few_sandboxes() { sandboxes >/dev/null && (($(sandboxes | wc -l) <= 1)); }
+check "it has one, as the other has" many_sandboxes
 check "it goes, and the old one with it" kubectl delete pod dies --now
-# That of the other, or none where the filesystem of its own had to go.
-few_sandboxes() { (($(find /run/k3s/containerd/io.containerd.grpc.v1.cri/sandboxes -mindepth 1 -maxdepth 1 | wc -l) <= 1)); }
-check "it is gone" within 90 few_sandboxes
+check "they are gone" within 90 few_sandboxes
 check "the node has its mounts" has_mounts
 check "and makes a pod" pod after
 check "which runs" ready after

@@ -3,7 +3,7 @@
 
 usage: each.py MODULE
 
-Prints what unittest prints. A test that is not over in a minute is ended with all that it started, and tried twice more: in gVisor some hang
+Prints what unittest prints. A test that is not over in a minute is ended with its process group, and tried twice more: in gVisor some hang
 now and then, sandbar or not. One that hangs each time has the verdict `hung`; the last line counts all that hung."""
 
 import os

@@ -38,7 +38,11 @@ pub fn run(args: Args) -> Outcome {
     phases.begin("Stopping");
     let (ran, claim) = stopped(&paths).inspect_err(|_| phases.failed())?;
     let mut record = Record::load(&paths.record()).or_else(|| said.map(record_of));
-    let killed = if ran { 0 } else { clear(&paths, record.as_mut())? };
+    let killed = match ran {
+        // Its own view of what runs may have been lost.
+        true => shutdown::kill_left_over(&paths),
+        false => clear(&paths, record.as_mut())?,
+    };
     phases.done();
     match (ran, killed) {
         (true, _) => {}

@@ -138,6 +138,8 @@ fn is_bad(reason: &str) -> bool {
         "BackingOff",
         "Exited",
         "Panic",
+        "Lost",
+        "NotTakenBack",
     ]
     .iter()
     .any(|bad| reason.contains(bad))

@@ -157,7 +157,9 @@ fn pids(group: &Group) -> Seen {
 
 fn judge_pids(outcome: Attempt) -> Seen {
     match outcome {
-        Ok(()) => Ok((Binding::No, format!("{} processes were started where a pod's limit was one", probe::FORKS))),
+        Ok(()) => {
+            Ok((Binding::No, format!("{} processes were started where a pod's limit was one", probe::FORKS)))
+        }
         Err(Refusal::Errno(libc::EAGAIN)) => Ok((Binding::Yes, "a process too many was refused".to_owned())),
         Err(other) => Err(other.to_string()),
     }

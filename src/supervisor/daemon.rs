@@ -251,7 +251,7 @@ fn boot(
         lifecycle,
         prober,
         in_force: DesiredDocument::default(),
-        rules_trial: RulesTrial::new(builtin),
+        rules_trial: RulesTrial::new(initial.proven.unwrap_or(builtin)),
         kernel,
         seen: 0,
         k3s: None,

@@ -67,8 +67,8 @@ pub enum Input {
     Desired { plan: Plan, manual: bool },
     /// A table brought settings that cannot work here.
     Impossible { plan: Plan, why: String },
-    /// What was tried with a table after this generation was not at fault.
-    Acquit { since: u64 },
+    /// The settings that were taken back last were not at fault.
+    Acquit,
     /// The readiness of the running k3s changed.
     Ready(bool),
     /// k3s ended (or could not be started), with its own error.
@@ -166,9 +166,7 @@ impl Lifecycle {
             Input::Begin => self.launch(now, self.current.clone(), &mut out),
             Input::Desired { plan, manual } => self.desired(now, plan, manual, &mut out),
             Input::Impossible { plan, why } => self.impossible(plan, why, &mut out),
-            Input::Acquit { since } => {
-                drop(self.refused.take_if(|refused| refused.tried && refused.plan.generation > since));
-            }
+            Input::Acquit => drop(self.refused.take_if(|refused| refused.tried)),
             Input::Ready(ready) => self.ready(now, ready),
             Input::Exited { error } => self.exited(now, error, &mut out),
             Input::Restart => self.restart(now, &mut out),

@@ -1,5 +1,5 @@
-//! Whether k3s can start with the table in force. A table with whose rules it ends again and again gives way to the last one
-//! that it was started with and stayed ready. Pure.
+//! Whether k3s can start with the rules in force. A table with whose rules it ends again and again gives way to the last one that it
+//! was started with and stayed ready. Pure.
 //!
 //! Rules change while k3s runs, and what is wrong with one may show only when k3s (a kubelet, a container runtime) starts
 //! the next time; settings, which bring a restart about, are on trial by themselves (see [`super::lifecycle`]).
@@ -13,7 +13,7 @@ const ENDS: u32 = 3;
 /// So many rules are named.
 const NAMED: usize = 3;
 
-/// A table, and which one it is; the built-in profile is 0, if it was never in force.
+/// A table, and which one it is: 0 for one that is older than this supervisor.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[allow(missing_docs)]
 pub struct Table {
@@ -21,96 +21,164 @@ pub struct Table {
     pub document: DesiredDocument,
 }
 
+/// What follows from an end of k3s.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Nothing, or nothing yet.
+    None,
+    /// This table is to come back.
+    ComeBack(Box<Table>),
+    /// It ends just so with the table that came back: the one before is to be tried again.
+    TryAgain,
+}
+
 /// The table that k3s was started with, and the one to come back to.
 #[derive(Debug)]
 pub struct RulesTrial {
     good: Table,
     started_with: Table,
+    /// Whether k3s has become ready with the rules that it was started with.
+    credited: bool,
     ends: u32,
     distrusted: Option<Distrusted>,
+    /// Not at fault, as was seen with others.
+    exempt: Option<Vec<Rule>>,
+    settings_refused: bool,
 }
 
+/// Rules that were taken back.
 #[derive(Debug)]
 struct Distrusted {
-    document: DesiredDocument,
+    rules: Vec<Rule>,
     why: String,
+    sources: Vec<String>,
+    /// k3s has stayed ready without them.
+    convicted: bool,
 }
 
 impl RulesTrial {
-    /// Begins with the table that is always good: the built-in profile.
-    pub fn new(builtin: DesiredDocument) -> Self {
-        let builtin = Table { generation: 0, document: builtin };
-        Self { started_with: builtin.clone(), good: builtin, ends: 0, distrusted: None }
-    }
-
-    /// k3s is started with this table in force.
-    pub fn started(&mut self, generation: u64, document: &DesiredDocument) {
-        if self.started_with.document.rules != document.rules {
-            self.ends = 0;
+    /// Begins with a table that is known to be good.
+    pub fn new(good: DesiredDocument) -> Self {
+        let good = Table { generation: 0, document: good };
+        Self {
+            started_with: good.clone(),
+            good,
+            credited: false,
+            ends: 0,
+            distrusted: None,
+            exempt: None,
+            settings_refused: false,
         }
-        self.started_with = Table { generation, document: document.clone() };
     }
 
-    /// It has been ready for long enough.
-    pub fn stayed(&mut self) {
-        if self.good != self.started_with {
-            self.good.clone_from(&self.started_with);
+    /// The rules that k3s has last stayed ready with.
+    pub fn good_rules(&self) -> &[Rule] {
+        &self.good.document.rules
+    }
+
+    /// k3s is started with this table: the rules in force, and the settings that it gets.
+    pub fn started(&mut self, table: Table) {
+        if self.started_with.document.rules != table.document.rules {
+            (self.ends, self.settings_refused) = (0, false);
         }
-        self.ends = 0;
+        self.started_with = table;
+        self.credited = false;
     }
 
-    /// It has ended by itself and early; `in_force` is the table by now. The table to come back to, if it is time to.
-    pub fn ended(&mut self, in_force: &DesiredDocument, error: &str) -> Option<Table> {
-        let [good, started_with] = [&self.good, &self.started_with].map(|table| &table.document.rules);
-        if *good == in_force.rules || *started_with != in_force.rules {
+    /// It has become ready, with these rules in force by now.
+    pub fn ready(&mut self, in_force: &DesiredDocument) {
+        self.credited = self.started_with.document.rules == in_force.rules;
+    }
+
+    /// It has been ready for long enough; whether there is a new good table.
+    pub fn stayed(&mut self) -> bool {
+        if !self.credited {
+            return false;
+        }
+        (self.ends, self.settings_refused, self.exempt) = (0, false, None);
+        if let Some(distrusted) = &mut self.distrusted {
+            distrusted.convicted = true;
+        }
+        let new = self.good.document != self.started_with.document;
+        self.good.clone_from(&self.started_with);
+        new
+    }
+
+    /// Settings were taken back since an end that counts here.
+    pub fn settings_were_refused(&mut self) {
+        self.settings_refused = self.ends > 0;
+    }
+
+    /// Whether settings were taken back that may have been innocent.
+    pub fn settings_are_innocent(&mut self) -> bool {
+        std::mem::take(&mut self.settings_refused)
+    }
+
+    /// It has ended by itself and early; `in_force` is the table by now.
+    pub fn ended(&mut self, in_force: &DesiredDocument, error: &str) -> Verdict {
+        let rules = &in_force.rules;
+        let good = self.good.document.rules == *rules;
+        let suspected = self.distrusted.as_ref().is_some_and(|distrusted| !distrusted.convicted);
+        if self.started_with.document.rules != *rules
+            || self.exempt.as_ref() == Some(rules)
+            || good && !suspected
+        {
             self.ends = 0;
-            return None;
+            return Verdict::None;
         }
         self.ends += 1;
         if self.ends < ENDS {
-            return None;
+            return Verdict::None;
         }
         self.ends = 0;
-        let new = news(good, &in_force.rules);
+        if good {
+            self.exempt = self.distrusted.take().map(|distrusted| distrusted.rules);
+            return Verdict::TryAgain;
+        }
+        let (new, sources) = news(&self.good.document.rules, rules);
         let why = format!(
-            "k3s ended {ENDS} times in a row before it was ready, with rules that it had not been started with before ({new}): {error}; \
-             `sandbar restart` tries them again"
+            "k3s ended {ENDS} times in a row before it had stayed ready, with rules that it had not been started with before ({new}): \
+             {error}; `sandbar restart` tries them again"
         );
-        self.distrusted = Some(Distrusted { document: in_force.clone(), why });
-        Some(self.good.clone())
+        self.distrusted = Some(Distrusted { rules: rules.clone(), why, sources, convicted: false });
+        Verdict::ComeBack(Box::new(self.good.clone()))
     }
 
-    /// Why this table is not to be taken, if it is the one that was taken back.
-    pub fn refusal(&self, document: &DesiredDocument) -> Option<&str> {
-        let distrusted = self.distrusted.as_ref().filter(|distrusted| distrusted.document == *document);
-        distrusted.map(|distrusted| distrusted.why.as_str())
+    /// Why a table with such rules is not to be taken, and from which SandboxConfigs what is new in it is, if it is not.
+    pub fn refusal(&self, document: &DesiredDocument) -> Option<(&str, &[String])> {
+        let distrusted = self.distrusted.as_ref().filter(|distrusted| distrusted.rules == document.rules);
+        distrusted.map(|distrusted| (distrusted.why.as_str(), distrusted.sources.as_slice()))
     }
 
-    /// It is to be tried again; whether there was one.
+    /// What was taken back may be taken again; whether there was something.
     pub fn forgive(&mut self) -> bool {
         self.distrusted.take().is_some()
     }
 }
 
-/// The rules that are in one alone, in words.
-fn news(before: &[Rule], now: &[Rule]) -> String {
-    let only = |these: &[Rule], those: &[Rule], sign: &str| -> Vec<String> {
+/// The rules that are in one alone, in words, and the SandboxConfigs that they are from.
+fn news(before: &[Rule], now: &[Rule]) -> (String, Vec<String>) {
+    let only = |these: &[Rule], those: &[Rule], sign: &str| -> BTreeSet<(String, String)> {
         let told = |rule: &&Rule| !those.contains(rule);
-        these.iter().filter(told).map(|rule| format!("{sign}{}", named(rule))).collect()
+        these
+            .iter()
+            .filter(told)
+            .map(|rule| (format!("{sign}{}", named(rule)), rule.source.clone()))
+            .collect()
     };
     let added = only(now, before, "");
-    let names = if added.is_empty() { only(before, now, "without ") } else { added };
-    // Of two rules for one path, the same name.
-    let names: Vec<String> = names.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
-    match names.len() {
+    let changes = if added.is_empty() { only(before, now, "without ") } else { added };
+    let sources: BTreeSet<String> = changes.iter().map(|(_, source)| source.clone()).collect();
+    let names: Vec<String> = changes.into_iter().map(|(name, _)| name).collect();
+    let words = match names.len() {
         0 => "in another order".to_owned(),
         count if count > NAMED => format!("{} and {} more", names[..NAMED].join(", "), count - NAMED),
         _ => names.join(", "),
-    }
+    };
+    (words, sources.into_iter().collect())
 }
 
-fn named(rule: &Rule) -> String {
-    let Rule { source, action } = rule;
+fn named(Rule { source, action }: &Rule) -> String {
     match action {
         Action::Filesystem { .. } => format!("filesystem {} of {source}", action.pattern()),
         Action::File { .. } | Action::Redirect { .. } => format!("{} of {source}", action.pattern()),
@@ -118,86 +186,5 @@ fn named(rule: &Rule) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rules::model::Access;
-
-    fn table(paths: &[&str]) -> DesiredDocument {
-        let rule = |path: &&str| Rule {
-            source: "mine".into(),
-            action: Action::File { path: (*path).to_owned(), value: "1".into(), access: Access::ReadOnly },
-        };
-        DesiredDocument { rules: paths.iter().map(rule).collect(), ..Default::default() }
-    }
-
-    fn ended(trial: &mut RulesTrial, document: &DesiredDocument) -> Option<Table> {
-        trial.started(7, document);
-        trial.ended(document, "exit status 1")
-    }
-
-    #[test]
-    fn the_last_rules_that_it_stayed_ready_with_come_back_after_three_ends_in_a_row() {
-        let [builtin, good, bad] =
-            [&["/proc/a"][..], &["/proc/a", "/proc/b"], &["/proc/a", "/proc/c"]].map(table);
-        let mut trial = RulesTrial::new(builtin);
-        trial.started(6, &good);
-        trial.stayed();
-        assert_eq!([1, 2].map(|_| ended(&mut trial, &bad)), [None, None]);
-        assert_eq!(trial.refusal(&bad), None);
-        assert_eq!(ended(&mut trial, &bad), Some(Table { generation: 6, document: good.clone() }));
-        let why = trial.refusal(&bad).unwrap();
-        assert!(
-            why.contains("3 times") && why.contains("(/proc/c of mine)") && why.contains("exit status 1"),
-            "{why}"
-        );
-        assert_eq!(trial.refusal(&good), None);
-        assert_eq!(
-            [1, 2, 3, 4].map(|_| ended(&mut trial, &good)),
-            [None, None, None, None],
-            "it is not these"
-        );
-        assert!(trial.forgive() && !trial.forgive());
-        assert_eq!(trial.refusal(&bad), None);
-    }
-
-    #[test]
-    fn only_ends_in_a_row_and_with_the_same_rules_count() {
-        let [builtin, one, other] = [&["/proc/a"][..], &["/proc/b"], &["/proc/c"]].map(table);
-        let mut trial = RulesTrial::new(builtin.clone());
-        for document in [&one, &one, &other, &other, &one, &one] {
-            assert_eq!(ended(&mut trial, document), None);
-        }
-        trial.stayed();
-        assert_eq!([1, 2, 3].map(|_| ended(&mut trial, &one)), [None, None, None]);
-        // Corrected while it was starting.
-        trial.started(7, &other);
-        assert_eq!([1, 2, 3, 4].map(|_| trial.ended(&one, "")), [None, None, None, None]);
-        let mut trial = RulesTrial::new(builtin);
-        let same_rules = DesiredDocument {
-            remedies_off: crate::rules::model::Remedy::ALL.to_vec(),
-            ..table(&["/proc/a"])
-        };
-        assert_eq!(
-            [1, 2, 3].map(|_| ended(&mut trial, &same_rules)),
-            [None, None, None],
-            "settings have a trial of their own"
-        );
-    }
-
-    #[test]
-    fn what_is_new_is_named_and_the_list_is_short() {
-        let rules = |paths: &[&str]| table(paths).rules;
-        let before = rules(&["/proc/a", "/proc/b"]);
-        for (now, said) in [
-            (rules(&["/proc/a", "/proc/b", "/proc/c"]), "/proc/c of mine"),
-            (rules(&["/proc/a"]), "without /proc/b of mine"),
-            (rules(&["/proc/b", "/proc/a"]), "in another order"),
-            (
-                rules(&["/proc/1", "/proc/2", "/proc/3", "/proc/4", "/proc/5"]),
-                "/proc/1 of mine, /proc/2 of mine, /proc/3 of mine and 2 more",
-            ),
-        ] {
-            assert_eq!(news(&before, &now), said);
-        }
-    }
-}
+#[path = "rules_trial_tests.rs"]
+mod tests;

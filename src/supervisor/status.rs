@@ -134,7 +134,8 @@ impl Counters {
 /// Whether all is up: `Ok`, or what is waited for. The one definition, for `up`, `status` and the init system.
 pub fn ready(document: &ObservedDocument, acknowledged: u64) -> Result<(), String> {
     let k3s = &document.k3s;
-    if k3s.phase != "Ready" {
+    // Mounts can be lost while it still answers.
+    if k3s.phase != "Ready" || k3s.waiting_for.is_some() {
         let failed = k3s.last_error.as_ref().map(|error| format!("; it last failed: {error}"));
         let lacks = k3s.waiting_for.as_ref().map(|lack| format!("; {lack}"));
         let why = lacks.or(failed).unwrap_or_default();

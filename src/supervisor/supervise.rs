@@ -28,8 +28,8 @@ use super::pods;
 use super::probe::{Change, Level, Prober, Target};
 use super::process::{self, End, Running, SharedLog};
 use super::record::Record;
-use super::remedies::{self, Network, Remedies};
-use super::rules_trial::RulesTrial;
+use super::remedies::{Network, Remedies};
+use super::rules_trial::{RulesTrial, Table};
 use super::server::Order;
 use super::shutdown;
 use super::state::Reporter;
@@ -166,6 +166,9 @@ impl Supervisor {
                     Level::Api(why) => Some(why.clone()),
                     Level::Down | Level::Ready => None,
                 };
+                if level == Level::Ready {
+                    self.rules_trial.ready(&self.in_force);
+                }
                 self.feed(Input::Ready(level == Level::Ready));
             }
             Event::Readiness(_) => {}
@@ -174,12 +177,7 @@ impl Supervisor {
                 self.k3s = None;
                 self.reporter.document.k3s.waiting_for = None;
                 self.prober.set(None);
-                let error = k3s_process::explain(&end);
-                let back = self.judge_rules(&error);
-                self.feed(Input::Exited { error });
-                if let Some(good) = back {
-                    self.come_back(good);
-                }
+                self.k3s_ended(k3s_process::explain(&end));
             }
             Event::K3s { .. } => {}
             Event::Controller { run, news } => {
@@ -207,16 +205,16 @@ impl Supervisor {
     }
 
     fn tick(&mut self) {
+        if self.lifecycle.stays(self.now()) && self.rules_trial.stayed() {
+            self.save();
+        }
         self.feed(Input::Tick);
         if self.stopping {
             return;
         }
-        if !self.mounts_lost && remedies::mounts_lost() {
+        if !self.mounts_lost && self.remedies.mounts_lost() {
             self.mounts_lost = true;
             self.reporter.event("MountsLost", MOUNTS_LOST);
-        }
-        if self.lifecycle.stays(self.now()) {
-            self.rules_trial.stayed();
         }
         if self.lifecycle.phase() == Phase::Starting {
             let plan = self.lifecycle.current().clone();
@@ -258,7 +256,7 @@ impl Supervisor {
     }
 
     fn launch(&mut self, plan: &Plan) -> Result<(), String> {
-        if remedies::mounts_lost() {
+        if self.remedies.mounts_lost() {
             return Err(MOUNTS_LOST.to_owned());
         }
         self.k3s_runs += 1;
@@ -271,7 +269,7 @@ impl Supervisor {
             self.rewire(old);
         }
         self.remedies.before_k3s(plan);
-        self.rules_trial.started(self.reporter.document.applied, &self.in_force);
+        self.rules_trial.started(self.table(plan));
         let launch = k3s_process::launch(&self.options.k3s, plan, &self.paths.bin(), &self.paths.run);
         let started = process::start(&self.interceptor, "k3s", launch, &self.k3s_log, run, ended);
         let running = started.map_err(|error| error.to_string())?;
@@ -337,9 +335,7 @@ impl Supervisor {
             self.reporter.event("SafeModeEnded", "the cluster's own settings are taken up again");
         }
         if self.rules_trial.forgive() || held {
-            // Taken up again as if it had just come.
-            self.seen = 0;
-            self.take_table();
+            self.take_again();
         }
         self.reporter.note("RestartRequested", "sandbar restart");
         self.feed(Input::Restart);
@@ -353,11 +349,21 @@ impl Supervisor {
         }
     }
 
-    /// Saves what is known to work. Before any settings were proven there is nothing worth to come back to.
+    /// The table in force as k3s has it with this plan.
+    pub fn table(&self, plan: &Plan) -> Table {
+        let interception = means::proven(plan, self.in_force.interception, |one| self.traced_under(one));
+        let document = last_good::of(&self.in_force, plan, interception);
+        Table { generation: self.reporter.document.applied, document }
+    }
+
+    /// Saves what is known to work. Before any settings were proven there is nothing worth to come back to, and what k3s suffers
+    /// from when its mounts are gone proves nothing.
     pub fn save(&mut self) {
-        let Some(proven) = self.lifecycle.proven().filter(|_| !self.held) else { return };
-        let interception = means::proven(proven, self.in_force.interception, |one| self.traced_under(one));
-        let document = last_good::of(&self.in_force, proven, interception);
+        let Some(proven) = self.lifecycle.proven().filter(|_| !self.held && !self.mounts_lost) else {
+            return;
+        };
+        let rules = self.rules_trial.good_rules().to_vec();
+        let document = DesiredDocument { rules, ..self.table(proven).document };
         // What cannot work is found out anew at each start.
         let rolled_back =
             self.lifecycle.refused().filter(|refused| refused.tried).map(|refused| SavedRefusal {

@@ -7,12 +7,24 @@ use super::flags;
 use super::k3s_config::ConfigFile;
 use super::lifecycle::{Input, Phase};
 use super::plan::Plan;
-use super::rules_trial::Table;
+use super::rules_trial::{Table, Verdict};
 use super::supervise::Supervisor;
 use crate::rules::model::{DesiredDocument, RestartPolicy};
 use crate::rules::observed::{RefusedTable, Scalar};
 
 const HELD: &str = "held back: started with --safe; correct the SandboxConfigs, then `sandbar restart`";
+
+/// Why a table is not taken, and the SandboxConfigs that this is about; none if it is about all.
+struct Refusal {
+    reason: String,
+    sources: Vec<String>,
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Self { reason, sources: Vec::new() }
+    }
+}
 
 impl Supervisor {
     /// Takes the newest generation, if there is one that was not seen yet.
@@ -29,8 +41,8 @@ impl Supervisor {
                     self.put_in_force(generation, document, plan);
                     generation
                 }
-                Err(reason) => {
-                    self.refuse(published, reason);
+                Err(Refusal { reason, sources }) => {
+                    self.refuse(published, reason, sources);
                     published
                 }
             };
@@ -38,14 +50,14 @@ impl Supervisor {
         }
     }
 
-    fn read(&self, published: u64) -> Result<(u64, DesiredDocument, Plan), String> {
+    fn read(&self, published: u64) -> Result<(u64, DesiredDocument, Plan), Refusal> {
         // The first generation is our own.
         if self.held && published > 1 {
-            return Err(HELD.into());
+            return Err(HELD.to_owned().into());
         }
         let (generation, document) = self.reader.read().map_err(|error| error.to_string())?;
-        if let Some(why) = self.rules_trial.refusal(&document) {
-            return Err(why.to_owned());
+        if let Some((why, sources)) = self.rules_trial.refusal(&document) {
+            return Err(Refusal { reason: why.to_owned(), sources: sources.to_vec() });
         }
         let plan = self.plan(generation, &document)?;
         Ok((generation, document, plan))
@@ -73,32 +85,78 @@ impl Supervisor {
             None => Input::Desired { plan, manual },
         });
         if changed {
+            // What becomes no flag, and the means.
             self.save();
         }
     }
 
-    /// k3s has ended: the table to come back to, if it does so again and again with rules that it had not been started with before.
-    pub fn judge_rules(&mut self, error: &str) -> Option<Table> {
+    /// k3s has ended. If it does so again and again with rules that it had not been started with before, the table with them is taken
+    /// back as a whole.
+    pub fn k3s_ended(&mut self, error: String) {
         let by_itself = matches!(self.lifecycle.phase(), Phase::Starting | Phase::Ready);
-        by_itself.then(|| self.rules_trial.ended(&self.in_force, error)).flatten()
-    }
-
-    /// Takes back the newest table as a whole, for one that k3s could start with. Settings that were tried together with its rules
-    /// may have been innocent.
-    pub fn come_back(&mut self, good: Table) {
-        let why = self.rules_trial.refusal(&self.in_force).unwrap_or_default().to_owned();
-        match self.plan(good.generation, &good.document) {
-            Ok(plan) => {
-                self.feed(Input::Acquit { since: good.generation });
-                self.put_in_force(good.generation, good.document, plan);
-                self.refuse(self.seen, why);
+        let verdict = match by_itself && !self.mounts_lost {
+            true => self.rules_trial.ended(&self.in_force, &error),
+            false => Verdict::None,
+        };
+        let refused = |this: &Self| this.lifecycle.refused().filter(|refused| refused.tried).cloned();
+        let before = refused(self);
+        self.feed(Input::Exited { error });
+        if by_itself && refused(self) != before {
+            self.rules_trial.settings_were_refused();
+        }
+        match verdict {
+            Verdict::None => {}
+            Verdict::ComeBack(good) => self.come_back(*good),
+            Verdict::TryAgain => {
+                self.reporter
+                    .event("RulesTriedAgain", "k3s ends without the rules that were taken back as well");
+                self.take_again();
             }
-            Err(error) => self.reporter.event("TableNotTakenBack", format!("{why}; but {error}")),
         }
     }
 
-    fn refuse(&mut self, generation: u64, reason: String) {
-        self.reporter.event("TableRefused", format!("generation {generation}: {reason}"));
+    fn come_back(&mut self, good: Table) {
+        let refusal = self.rules_trial.refusal(&self.in_force);
+        let (why, sources) =
+            refusal.map(|(why, sources)| (why.to_owned(), sources.to_vec())).unwrap_or_default();
+        let Table { generation, document } = good;
+        match self.plan(generation, &document) {
+            Ok(plan) => {
+                if self.rules_trial.settings_are_innocent() {
+                    self.feed(Input::Acquit);
+                }
+                // The newest one may have been refused for something else.
+                let newer =
+                    self.reporter.document.refused.take().filter(|newer| newer.generation == self.seen);
+                self.put_in_force(generation, document, plan);
+                // Launched a moment ago; it has not got as far as to look.
+                if self.lifecycle.phase() == Phase::Starting {
+                    let table = self.table(&self.lifecycle.current().clone());
+                    self.rules_trial.started(table);
+                }
+                self.refuse(self.seen, why, sources);
+                if newer.is_some() {
+                    self.reporter.document.refused = newer;
+                }
+            }
+            Err(error) => {
+                self.rules_trial.forgive();
+                self.reporter.event(
+                    "TableNotTakenBack",
+                    format!("failed to come back to an earlier table: {error}; {why}"),
+                );
+            }
+        }
+    }
+
+    /// Takes the newest table as if it had just come.
+    pub fn take_again(&mut self) {
+        self.seen = 0;
+        self.take_table();
+    }
+
+    fn refuse(&mut self, generation: u64, reason: String, sources: Vec<String>) {
+        self.reporter.event_about("TableRefused", format!("generation {generation}: {reason}"), sources);
         self.reporter.document.refused = Some(RefusedTable { generation, reason });
     }
 

@@ -19,7 +19,6 @@ use crate::intercept::probe;
 use crate::rules::model::Remedy;
 use crate::rules::observed::ObservedRemedy;
 
-pub use mounts::lost as mounts_lost;
 pub use pause::{ARCHIVE as PAUSE_ARCHIVE, IMAGE as PAUSE_IMAGE, archive as pause_archive};
 pub use pod_network::{Network, wanted as network};
 pub use wired::Wired;
@@ -85,6 +84,11 @@ impl Remedies {
         }
     }
 
+    /// Whether our mount namespace has lost its mounts.
+    pub fn mounts_lost(&self) -> bool {
+        self.private_mounts().is_ok() && mounts::lost()
+    }
+
     /// Whether the interceptor is to correct the inode number of a procfs root; asked once, before it starts.
     pub fn wants_procfs_root(&mut self) -> bool {
         self.apply_once(Remedy::ProcfsRoot, |_| {
@@ -112,7 +116,7 @@ impl Remedies {
         if matches!(self.state(Remedy::PrivateMounts), Some(State::Applied(_)))
             && let Err(error) = mounts::give_sandboxes_their_own()
         {
-            tracing::warn!("no filesystem of their own for sandboxes: {error}");
+            tracing::warn!("no filesystem of its own for {error}");
         }
         let off = plan.remedies_off();
         let either = |remedy: Remedy,

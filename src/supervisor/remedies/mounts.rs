@@ -30,11 +30,15 @@ pub fn make_private(data: &Path) -> Result<State, String> {
     for place in [&data.join(IN_DATA), Path::new(ROOTS)] {
         keep_apart(place).map_err(|error| format!("cannot keep {} unshared: {error}", place.display()))?;
     }
+    sweep(Path::new(SANDBOXES));
+    if let Err(error) = give_sandboxes_their_own() {
+        tracing::warn!("no filesystem of its own for {error}");
+    }
     Ok(State::Applied("k3s has a mount namespace of its own, with shared mounts".to_owned()))
 }
 
 /// Keeps what is mounted below a directory out of the namespaces of containers that start meanwhile. Linux unmounts their
-/// copies along; in gVisor such a copy makes `umount` say EBUSY, and containerd gives up on its container.
+/// copies along; in gVisor such a copy makes `umount` say EBUSY (but with MNT_DETACH), and containerd gives up on its container.
 fn keep_apart(place: &Path) -> std::io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o711).create(place)?;
     mount(Some(place), place, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)?;
@@ -42,10 +46,10 @@ fn keep_apart(place: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Gives sandboxes a filesystem of their own, unless they have it, or there is any: it would be hidden. To be asked while containerd
-/// is down.
+/// Gives sandboxes a filesystem of their own again, if they have lost it; not where there is one by now, which would be hidden. To be asked
+/// while containerd is down.
 pub fn give_sandboxes_their_own() -> std::io::Result<()> {
-    give_own(Path::new(SANDBOXES))
+    give_own(Path::new(SANDBOXES)).map_err(|error| std::io::Error::other(format!("{SANDBOXES}: {error}")))
 }
 
 fn give_own(place: &Path) -> std::io::Result<()> {
@@ -55,21 +59,23 @@ fn give_own(place: &Path) -> std::io::Result<()> {
     if own? != above? {
         return Ok(());
     }
-    for sandbox in fs::read_dir(place)? {
-        // Of a supervisor that was killed: empty, or still somebody's.
-        let sandbox = sandbox?.path();
-        let _ = fs::remove_dir(sandbox.join("shm"));
-        let _ = fs::remove_dir(sandbox);
+    if fs::read_dir(place)?.next().is_some() {
+        return Err(std::io::Error::other("there are sandboxes; sandbar down and sandbar up give them one"));
     }
-    if fs::read_dir(place)?.next().is_none() {
-        mount(Some("sandbar"), place, Some("tmpfs"), MsFlags::empty(), Some("mode=0711"))?;
-    }
-    Ok(())
+    Ok(mount(Some("sandbar"), place, Some("tmpfs"), MsFlags::empty(), Some("mode=0711"))?)
 }
 
-/// Whether this process's mount namespace has lost what was mounted in it, which gVisor can do (see [`SANDBOXES`]).
+/// Removes what a supervisor that was killed has left of its sandboxes: directories that are empty. What is not is somebody's.
+fn sweep(place: &Path) {
+    for sandbox in fs::read_dir(place).into_iter().flatten().flatten() {
+        let _ = fs::remove_dir(sandbox.path().join("shm"));
+        let _ = fs::remove_dir(sandbox.path());
+    }
+}
+
+/// Whether this process's mount namespace has lost what was mounted in it (see [`SANDBOXES`]): all, or what `/run` was.
 pub fn lost() -> bool {
-    !Path::new("/proc/self").exists()
+    ["/proc/self", ROOTS].iter().any(|path| !Path::new(path).exists())
 }
 
 #[cfg(test)]
@@ -90,7 +96,6 @@ mod tests {
         };
         assert!(of(Path::new("/")).contains(" shared:"), "{table}");
         assert!(!of(&place).contains(" shared:"), "{table}");
-        assert!(!lost());
         let sandboxes = std::env::temp_dir().join("of/sandboxes");
         std::fs::create_dir_all(sandboxes.join("left/shm")).unwrap();
         let mounts = || {
@@ -99,14 +104,16 @@ mod tests {
                 |line: &&str| line.split(' ').nth(4) == sandboxes.to_str() && line.contains(" shared:");
             table.lines().filter(of_it).count()
         };
+        assert!(give_own(&sandboxes).is_err(), "it would be hidden");
+        assert_eq!(mounts(), 0);
+        sweep(&sandboxes);
         give_own(&sandboxes).unwrap();
-        assert!(std::fs::read_dir(&sandboxes).unwrap().next().is_none(), "what was left over is gone");
         give_own(&sandboxes).unwrap();
         assert_eq!(mounts(), 1);
         nix::mount::umount(&sandboxes).unwrap();
         std::fs::create_dir_all(sandboxes.join("one/with-something")).unwrap();
-        give_own(&sandboxes).unwrap();
-        assert_eq!(mounts(), 0, "it would be hidden");
+        sweep(&sandboxes);
+        assert!(sandboxes.join("one/with-something").exists(), "it is somebody's");
     }
 
     #[test]
