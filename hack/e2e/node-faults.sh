@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 
 check "up to find faults" "$sandbar" up "${flags[@]}"
+check "former pods go" kubectl delete --now pod --all
 # mine RULES ARGUMENTS: a rule, and settings that restart k3s.
 mine() { apply <<<"{apiVersion: sandbar.dev/v1alpha1, kind: SandboxConfig, metadata: {name: mine}, spec: {files: [$1], k3s: {extraArgs: [$2]}}}"; }
 # It runs well until the kubelet, which sets this, starts the next time.
@@ -44,9 +45,9 @@ first_process() {
 }
 has_mounts() { (($(wc -l <"/proc/$(status .supervisor.pid)/mountinfo") > 5)); }
 check "a pod" pod dies
-check "runs" ready dies
+check "runs" ready dies 60
 check "another shows itself all of /run" shows_itself_run
-check "and runs" ready copies
+check "and runs" ready copies 60
 check "the first one's sandbox dies by itself" kill -9 "$(first_process dies)"
 again() { ((10#0$(kubectl get pod dies -o jsonpath='{.status.containerStatuses[0].restartCount}') > 0)) && ready dies 1; }
 check "the pod runs again, in another sandbox" within 60 again
@@ -59,7 +60,7 @@ check "it goes, and the old one with it" kubectl delete pod dies --now
 check "they are gone" within 90 few_sandboxes
 check "the node has its mounts" has_mounts
 check "and makes a pod" pod after
-check "which runs" ready after
+check "which runs" ready after 60
 check "k3s is restarted" "$sandbar" restart
 check "the pod ran on" equals 0 kubectl get pod after -o jsonpath='{.status.containerStatuses[0].restartCount}'
 check "they go" kubectl delete pod copies after --now

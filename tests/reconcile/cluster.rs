@@ -141,7 +141,8 @@ impl Cluster {
     /// Waits until the conditions of `name` are about its present generation and `want` holds for them.
     pub fn await_status(&self, name: &str, what: &str, want: impl Fn(&Value) -> bool) -> Value {
         let mut last = Value::Null;
-        let end = Instant::now() + Duration::from_secs(10);
+        // A table of thousands of rules takes a debug build on a busy machine that long.
+        let end = Instant::now() + Duration::from_secs(30);
         while Instant::now() < end {
             last = self.get(name);
             if last["status"]["observedGeneration"] == last["metadata"]["generation"] && want(&last["status"])
