@@ -34,13 +34,17 @@ pub fn run(args: Args) -> Outcome {
     let paths = args.paths.absolute()?;
     let mut phases = Phases::new();
     // A supervisor older than records says it itself.
-    let said = client::observe(&paths).ok().map(|view| view.running);
+    let view = client::observe(&paths).ok();
+    let document = view.as_ref().and_then(|view| view.document().ok()).unwrap_or_default();
+    let blind = document.events.iter().any(|event| event.reason == "MountsLost");
+    let said = view.map(|view| view.running);
     phases.begin("Stopping");
     let (ran, claim) = stopped(&paths).inspect_err(|_| phases.failed())?;
     let mut record = Record::load(&paths.record()).or_else(|| said.map(record_of));
     let killed = match ran {
-        // Its own view of what runs may have been lost.
-        true => shutdown::kill_left_over(&paths),
+        // It has seen nobody run.
+        true if blind => shutdown::kill_left_over(&paths),
+        true => 0,
         false => clear(&paths, record.as_mut())?,
     };
     phases.done();

@@ -161,6 +161,8 @@ pub struct K3sState {
     pub snapshotter: Option<ObservedSnapshotter>,
     /// How it last ended, with its own error.
     pub last_error: Option<String>,
+    /// k3s was not started with the rules in force before, or did not stay ready: if it ends again and again, earlier ones come back.
+    pub rules_on_trial: bool,
     /// What k3s is being restarted for.
     pub coming: Vec<StartPart>,
     /// Settings that wait for `sandbar restart` (restartPolicy Manual).

@@ -163,6 +163,11 @@ fn boot(
     let mounts = Mounts::new(paths.run.clone(), namespace);
     let traced = |interception| means::traced(interception, options.mode, mounts.usable());
     let tables = first_generation(&initial.document)?;
+    // Where nothing was proven yet, rules are the built-in ones, and settings those that are asked for.
+    let good = initial
+        .proven
+        .clone()
+        .unwrap_or_else(|| DesiredDocument { rules: builtin.rules.clone(), ..initial.document.clone() });
     let (lifecycle, unfit) = lifecycle(&options, &initial, &builtin, &kernel, traced)?;
     let first = lifecycle.current().traced;
     let commands_traced = Arc::new(AtomicBool::new(first != Traced::Nothing));
@@ -251,7 +256,7 @@ fn boot(
         lifecycle,
         prober,
         in_force: DesiredDocument::default(),
-        rules_trial: RulesTrial::new(initial.proven.unwrap_or(builtin)),
+        rules_trial: RulesTrial::new(good, initial.distrusted),
         kernel,
         seen: 0,
         k3s: None,

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::control::Options;
 use super::last_good::{Saved, SavedRefusal};
+use super::rules_trial::Distrusted;
 use super::sources;
 use crate::api::files::LoadError;
 use crate::rules::model::DesiredDocument;
@@ -17,6 +18,8 @@ pub struct Initial {
     pub proven: Option<DesiredDocument>,
     /// Settings known not to.
     pub refused: Option<SavedRefusal>,
+    /// Rules known not to.
+    pub distrusted: Option<Distrusted>,
     /// Where the document came from, in words.
     pub origin: String,
     /// Why a saved state was not used.
@@ -36,6 +39,7 @@ pub fn choose(options: &Options, last_good: &Path) -> Result<Initial, LoadError>
     };
     let proven = saved.as_ref().map(|saved| saved.document.clone());
     let refused = saved.as_ref().and_then(|saved| saved.rolled_back.clone());
+    let distrusted = saved.as_ref().and_then(|saved| saved.taken_back.clone());
     let (document, origin) = match saved {
         _ if !options.files.is_empty() => {
             let names: Vec<String> = options.files.iter().map(|file| file.display().to_string()).collect();
@@ -44,7 +48,7 @@ pub fn choose(options: &Options, last_good: &Path) -> Result<Initial, LoadError>
         Some(saved) => (saved.document, "the last good table".to_owned()),
         None => (sources::builtin()?, "the built-in profile".to_owned()),
     };
-    Ok(Initial { document, proven, refused, origin, ignored })
+    Ok(Initial { document, proven, refused, distrusted, origin, ignored })
 }
 
 #[cfg(test)]
@@ -55,7 +59,7 @@ mod tests {
     fn saved() -> Saved {
         let snapshotter = Some(Sourced { value: "native".to_owned(), source: "object".into() });
         let k3s = K3sSettings { snapshotter, ..Default::default() };
-        Saved::new(DesiredDocument { k3s, ..Default::default() }, Some(SavedRefusal::default()))
+        Saved::new(DesiredDocument { k3s, ..Default::default() }, Some(SavedRefusal::default()), None)
     }
 
     #[test]

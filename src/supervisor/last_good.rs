@@ -1,4 +1,4 @@
-//! What is known to work, saved for the next start: the rules in force, and the k3s settings that were proven.
+//! What is known to work, and what is known not to, saved for the next start: rules and k3s settings that were proven.
 
 use std::path::Path;
 
@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files::{self, FileError};
 use super::plan::{NodeSettings, Plan};
+use super::rules_trial::Distrusted;
 use crate::rules::bounds::{self, Refusal};
 use crate::rules::model::{DesiredDocument, Interception, K3sSettings};
 use crate::rules::observed::Traced;
@@ -17,8 +18,11 @@ const VERSION: u32 = 1;
 #[serde(rename_all = "camelCase")]
 pub struct Saved {
     version: u32,
-    /// Rules in force, and the settings that k3s was last proven with.
+    /// Rules that k3s was started with and stayed ready, and the settings that it was last proven with.
     pub document: DesiredDocument,
+    /// Rules with which it ended again and again.
+    #[serde(default)]
+    pub taken_back: Option<Distrusted>,
     /// Settings not to be tried again until they change.
     pub rolled_back: Option<SavedRefusal>,
 }
@@ -67,8 +71,12 @@ pub enum LoadError {
 
 impl Saved {
     /// What to save.
-    pub fn new(document: DesiredDocument, rolled_back: Option<SavedRefusal>) -> Self {
-        Self { version: VERSION, document, rolled_back }
+    pub fn new(
+        document: DesiredDocument,
+        rolled_back: Option<SavedRefusal>,
+        taken_back: Option<Distrusted>,
+    ) -> Self {
+        Self { version: VERSION, document, rolled_back, taken_back }
     }
 
     /// Reads what an earlier supervisor saved; `None` if it saved nothing.
@@ -127,14 +135,17 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("last-good.json");
         assert_eq!(Saved::load(&path).unwrap(), None);
-        let saved = Saved::new(document("/proc/x"), Some(SavedRefusal::default()));
+        let saved = Saved::new(document("/proc/x"), Some(SavedRefusal::default()), None);
         saved.save(&path).unwrap();
         assert_eq!(Saved::load(&path).unwrap(), Some(saved));
         for (content, expected) in [
             (b"{\"version\":1".to_vec(), "damaged"),
             (b"{\"version\":1}".to_vec(), "damaged"),
             (serde_json::to_vec(&Saved { version: 9, ..Saved::default() }).unwrap(), "newer"),
-            (serde_json::to_vec(&Saved::new(document("/etc/shadow"), None)).unwrap(), "no longer allowed"),
+            (
+                serde_json::to_vec(&Saved::new(document("/etc/shadow"), None, None)).unwrap(),
+                "no longer allowed",
+            ),
         ] {
             std::fs::write(&path, content).unwrap();
             let error = Saved::load(&path).unwrap_err().to_string();

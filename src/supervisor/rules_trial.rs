@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::rules::model::{Action, DesiredDocument, Rule};
 
 /// So often in a row k3s has to end before its rules are held to be the reason.
@@ -47,25 +49,31 @@ pub struct RulesTrial {
 }
 
 /// Rules that were taken back.
-#[derive(Debug)]
-struct Distrusted {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Distrusted {
     rules: Vec<Rule>,
     why: String,
     sources: Vec<String>,
     /// k3s has stayed ready without them.
+    #[serde(skip, default = "yes")]
     convicted: bool,
 }
 
+/// Of what was saved nothing is tried again unasked.
+fn yes() -> bool {
+    true
+}
+
 impl RulesTrial {
-    /// Begins with a table that is known to be good.
-    pub fn new(good: DesiredDocument) -> Self {
+    /// Begins with a table that is known to be good, and rules that are known not to be.
+    pub fn new(good: DesiredDocument, distrusted: Option<Distrusted>) -> Self {
         let good = Table { generation: 0, document: good };
         Self {
             started_with: good.clone(),
             good,
             credited: false,
             ends: 0,
-            distrusted: None,
+            distrusted,
             exempt: None,
             settings_refused: false,
         }
@@ -74,6 +82,16 @@ impl RulesTrial {
     /// The rules that k3s has last stayed ready with.
     pub fn good_rules(&self) -> &[Rule] {
         &self.good.document.rules
+    }
+
+    /// The rules that were taken back last.
+    pub fn distrusted(&self) -> Option<&Distrusted> {
+        self.distrusted.as_ref()
+    }
+
+    /// Whether the rules in force can be taken back.
+    pub fn is_on(&self, in_force: &DesiredDocument) -> bool {
+        self.good.document.rules != in_force.rules && self.exempt.as_ref() != Some(&in_force.rules)
     }
 
     /// k3s is started with this table: the rules in force, and the settings that it gets.
@@ -150,8 +168,9 @@ impl RulesTrial {
         distrusted.map(|distrusted| (distrusted.why.as_str(), distrusted.sources.as_slice()))
     }
 
-    /// What was taken back may be taken again; whether there was something.
+    /// What was taken back may be taken again, and judged again; whether something was taken back.
     pub fn forgive(&mut self) -> bool {
+        (self.ends, self.exempt) = (0, None);
         self.distrusted.take().is_some()
     }
 }

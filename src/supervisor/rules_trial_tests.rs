@@ -34,7 +34,7 @@ fn back(document: &DesiredDocument) -> Verdict {
 fn the_last_rules_that_it_stayed_ready_with_come_back_after_three_ends_in_a_row() {
     let [builtin, good, bad] =
         [&["/proc/a"][..], &["/proc/a", "/proc/b"], &["/proc/a", "/proc/c"]].map(table);
-    let mut trial = RulesTrial::new(builtin);
+    let mut trial = RulesTrial::new(builtin, None);
     assert!(stay(&mut trial, &good) && !trial.stayed(), "new, and then no more");
     assert_eq!([1, 2].map(|_| ends(&mut trial, &bad)), [Verdict::None, Verdict::None]);
     assert_eq!(trial.refusal(&bad), None);
@@ -48,14 +48,21 @@ fn the_last_rules_that_it_stayed_ready_with_come_back_after_three_ends_in_a_row(
     assert_eq!(trial.refusal(&good), None);
     let other = DesiredDocument { remedies_off: Remedy::ALL.to_vec(), ..bad.clone() };
     assert!(trial.refusal(&other).is_some(), "the same rules, whatever else has changed");
+    let saved = serde_json::to_string(trial.distrusted().unwrap()).unwrap();
     assert!(trial.forgive() && !trial.forgive());
     assert_eq!(trial.refusal(&bad), None);
+    let mut next = RulesTrial::new(good.clone(), serde_json::from_str(&saved).unwrap());
+    assert!(next.refusal(&bad).is_some(), "the next supervisor knows");
+    assert!(
+        [1, 2, 3].map(|_| ends(&mut next, &good)).iter().all(|one| *one == Verdict::None),
+        "and does not try"
+    );
 }
 
 #[test]
 fn rules_without_which_it_ends_just_so_are_tried_again_and_not_judged_again() {
     let [builtin, other] = [&["/proc/a"][..], &["/proc/b"]].map(table);
-    let mut trial = RulesTrial::new(builtin.clone());
+    let mut trial = RulesTrial::new(builtin.clone(), None);
     let verdicts = |trial: &mut RulesTrial, document| [1, 2, 3].map(|_| ends(trial, document));
     assert_eq!(
         verdicts(&mut trial, &other)[2],
@@ -64,6 +71,8 @@ fn rules_without_which_it_ends_just_so_are_tried_again_and_not_judged_again() {
     assert_eq!(verdicts(&mut trial, &builtin), [Verdict::None, Verdict::None, Verdict::TryAgain]);
     assert_eq!(trial.refusal(&other), None);
     assert_eq!(verdicts(&mut trial, &other), [Verdict::None, Verdict::None, Verdict::None]);
+    assert!(!trial.is_on(&other) && !trial.is_on(&builtin));
+    assert!(!trial.forgive() && trial.is_on(&other), "until somebody asks");
     // What is wrong with the machine is over; another day it is the rules.
     stay(&mut trial, &builtin);
     assert_eq!(verdicts(&mut trial, &other)[2], back(&builtin));
@@ -75,7 +84,7 @@ fn rules_without_which_it_ends_just_so_are_tried_again_and_not_judged_again() {
 #[test]
 fn only_ends_in_a_row_and_with_the_same_rules_count() {
     let [builtin, one, other] = [&["/proc/a"][..], &["/proc/b"], &["/proc/c"]].map(table);
-    let mut trial = RulesTrial::new(builtin.clone());
+    let mut trial = RulesTrial::new(builtin.clone(), None);
     for document in [&one, &one, &other, &other, &one, &one] {
         assert_eq!(ends(&mut trial, document), Verdict::None);
     }
@@ -92,7 +101,7 @@ fn only_ends_in_a_row_and_with_the_same_rules_count() {
 #[test]
 fn good_are_rules_that_it_was_started_with_and_became_ready_with() {
     let [builtin, one, other] = [&["/proc/a"][..], &["/proc/b"], &["/proc/c"]].map(table);
-    let mut trial = RulesTrial::new(builtin.clone());
+    let mut trial = RulesTrial::new(builtin.clone(), None);
     start(&mut trial, &one);
     trial.ready(&other);
     assert!(!trial.stayed(), "it is the others that made it ready");
@@ -107,7 +116,7 @@ fn good_are_rules_that_it_was_started_with_and_became_ready_with() {
 #[test]
 fn settings_are_innocent_only_of_ends_that_rules_are_blamed_for() {
     let [builtin, bad] = [&["/proc/a"][..], &["/proc/b"]].map(table);
-    let mut trial = RulesTrial::new(builtin.clone());
+    let mut trial = RulesTrial::new(builtin.clone(), None);
     trial.settings_were_refused();
     assert!(!trial.settings_are_innocent(), "that was before");
     ends(&mut trial, &bad);

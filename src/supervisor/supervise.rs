@@ -212,16 +212,21 @@ impl Supervisor {
         if self.stopping {
             return;
         }
-        if !self.mounts_lost && self.remedies.mounts_lost() {
-            self.mounts_lost = true;
-            self.reporter.event("MountsLost", MOUNTS_LOST);
-        }
+        self.look_for_mounts();
         if self.lifecycle.phase() == Phase::Starting {
             let plan = self.lifecycle.current().clone();
             self.remedies.while_starting(&plan);
         }
         if let Err(error) = self.controller.tick(self.now(), &self.interceptor) {
             self.reporter.event("ControllerNotStarted", error.to_string());
+        }
+    }
+
+    /// Notices when they are gone; they never come back.
+    pub fn look_for_mounts(&mut self) {
+        if !self.mounts_lost && self.remedies.mounts_lost() {
+            self.mounts_lost = true;
+            self.reporter.event("MountsLost", MOUNTS_LOST);
         }
     }
 
@@ -256,7 +261,8 @@ impl Supervisor {
     }
 
     fn launch(&mut self, plan: &Plan) -> Result<(), String> {
-        if self.remedies.mounts_lost() {
+        self.look_for_mounts();
+        if self.mounts_lost {
             return Err(MOUNTS_LOST.to_owned());
         }
         self.k3s_runs += 1;
@@ -374,7 +380,9 @@ impl Supervisor {
                 node: refused.plan.node.clone(),
                 error: refused.error.clone(),
             });
-        if let Err(error) = Saved::new(document, rolled_back).save(&self.paths.last_good()) {
+        let taken_back = self.rules_trial.distrusted().cloned();
+        let saved = Saved::new(document, rolled_back, taken_back);
+        if let Err(error) = saved.save(&self.paths.last_good()) {
             self.reporter.event("LastGoodNotSaved", error.to_string());
         }
     }
@@ -389,6 +397,7 @@ impl Supervisor {
         k3s.args.clone_from(&lifecycle.current().args);
         k3s.restarts = lifecycle.restarts();
         k3s.last_error = lifecycle.last_error().map(str::to_owned);
+        k3s.rules_on_trial = self.rules_trial.is_on(&self.in_force);
         if self.mounts_lost {
             k3s.waiting_for = Some(MOUNTS_LOST.to_owned());
         }

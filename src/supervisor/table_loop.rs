@@ -93,6 +93,7 @@ impl Supervisor {
     /// k3s has ended. If it does so again and again with rules that it had not been started with before, the table with them is taken
     /// back as a whole.
     pub fn k3s_ended(&mut self, error: String) {
+        self.look_for_mounts();
         let by_itself = matches!(self.lifecycle.phase(), Phase::Starting | Phase::Ready);
         let verdict = match by_itself && !self.mounts_lost {
             true => self.rules_trial.ended(&self.in_force, &error),

@@ -113,11 +113,6 @@ impl Remedies {
 
     /// What has to be there when k3s starts, and of what is turned off, nothing.
     pub fn before_k3s(&mut self, plan: &Plan) {
-        if matches!(self.state(Remedy::PrivateMounts), Some(State::Applied(_)))
-            && let Err(error) = mounts::give_sandboxes_their_own()
-        {
-            tracing::warn!("no filesystem of its own for {error}");
-        }
         let off = plan.remedies_off();
         let either = |remedy: Remedy,
                       on: &dyn Fn() -> Result<State, String>,
