@@ -32,18 +32,17 @@ pub fn run(args: Args) -> Outcome {
     let starts = document.k3s.restarts;
     let told = document.events.last().map_or(0, |event| event.sequence);
     client::request(&args.paths, &Request::Restart).map_err(ClientError::failure)?;
-    if !args.no_wait {
-        // Until k3s was started again it may still look ready.
-        let started = wait::until(&args.paths, bound, &mut phases, |document, _| {
-            if document.k3s.restarts > starts { Ok(()) } else { Err("k3s to stop".into()) }
-        });
-        started?;
-        let view = wait::ready(&args.paths, bound, &mut phases)?;
+    if args.no_wait {
         phases.done();
-        let document = view.document().map_err(ClientError::failure)?;
-        wait::warn(&document, told, &mut phases);
         return Ok(0);
     }
+    // Until k3s was started again it may still look ready.
+    let started = wait::until(&args.paths, bound, &mut phases, |document, _| {
+        if document.k3s.restarts > starts { Ok(()) } else { Err("k3s to stop".into()) }
+    });
+    started?;
+    let view = wait::ready(&args.paths, bound, &mut phases)?;
     phases.done();
+    wait::warn(&view.document().map_err(ClientError::failure)?, told, &mut phases);
     Ok(0)
 }

@@ -217,19 +217,17 @@ fn start(
     phases.begin("Starting the supervisor");
     spawn::supervisor(claim, paths, &options)?;
     phases.begin("Starting k3s");
-    let view = wait::until(paths, bound, phases, |document, _| match document.k3s.phase.as_str() {
-        "Ready" => Ok(()),
-        "BackingOff" if !document.k3s.rules_on_trial => Ok(()),
-        _ => status::ready(document, 0),
+    let view = wait::until(paths, bound, phases, |document, _| {
+        if document.k3s.phase == "Ready" || is_hopeless(document) {
+            Ok(())
+        } else {
+            status::ready(document, 0)
+        }
     })?;
     check_running(paths, &view, phases)?;
     phases.begin("Applying the SandboxConfig definition and the built-in profile");
     let view = wait::until(paths, bound, phases, |document, acknowledged| {
-        match document.k3s.phase.as_str() {
-            // Nothing to go back to: trying again for ever is the supervisor's business, not that of who waits.
-            "BackingOff" if !document.k3s.rules_on_trial => Ok(()),
-            _ => status::ready(document, acknowledged),
-        }
+        if is_hopeless(document) { Ok(()) } else { status::ready(document, acknowledged) }
     })?;
     let document = check_running(paths, &view, phases)?;
     phases.done();
@@ -237,10 +235,15 @@ fn start(
     next_command(&view)
 }
 
-/// Fails if k3s has ended and there are no other settings to go back to.
+/// k3s has ended, and there is nothing to go back to: trying again for ever is the supervisor's business, not that of who waits.
+fn is_hopeless(document: &ObservedDocument) -> bool {
+    document.k3s.phase == "BackingOff" && !document.k3s.rules_on_trial
+}
+
+/// Fails if k3s has ended and there is nothing to go back to.
 fn check_running(paths: &Paths, view: &View, phases: &mut Phases) -> Result<ObservedDocument, Failure> {
     let document = view.document().map_err(ClientError::failure)?;
-    if document.k3s.phase != "BackingOff" || document.k3s.rules_on_trial {
+    if !is_hopeless(&document) {
         return Ok(document);
     }
     phases.failed();

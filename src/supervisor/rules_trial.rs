@@ -108,9 +108,9 @@ impl RulesTrial {
         self.credited = self.started_with.document.rules == in_force.rules;
     }
 
-    /// It has been ready for long enough; whether there is a new good table.
+    /// It has been ready for long enough; whether there is a new good table. Counts once for each start.
     pub fn stayed(&mut self) -> bool {
-        if !self.credited {
+        if !std::mem::take(&mut self.credited) {
             return false;
         }
         (self.ends, self.settings_refused, self.exempt) = (0, false, None);

@@ -20,6 +20,7 @@ use crate::mounts::namespace;
 /// copies in containers that are being made go along.
 const IN_DATA: &str = "agent/containerd";
 const ROOTS: &str = "/run/k3s/containerd/io.containerd.runtime.v2.task";
+
 /// Moves this process, which must have no other thread, into a new mount namespace. `data` is k3s's directory.
 pub fn make_private(data: &Path) -> Result<State, String> {
     namespace::enter().map_err(|error| error.to_string())?;
