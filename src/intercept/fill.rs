@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 
-use super::path;
+use super::{endless, path};
 use crate::sys::ptrace::Tid;
 use crate::sys::shared::{seal, sealed_memfd};
 
@@ -66,7 +66,7 @@ impl Memfds {
             .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
             .open(format!("/proc/{tid}/fd/{fd}"))?;
         let expected = [self.link.0.as_slice(), &fake.name, &self.link.1].concat();
-        let named = link(&handle)? == expected && path::mount_of(&handle) == self.mount;
+        let named = endless::ask(tid, || link(&handle))? == expected && path::mount_of(&handle) == self.mount;
         if !named || !self.is_new(&handle.metadata()?) {
             return Err(io::Error::other("the descriptor is not the memfd that was made"));
         }

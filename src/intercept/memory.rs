@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::fill::{Fake, Memfds};
-use super::path;
+use super::{path, unmount};
 use crate::sys::memory;
 use crate::sys::ptrace::Tid;
 
@@ -65,6 +65,11 @@ pub enum Job {
         /// In the tracee.
         fd: i32,
     },
+    /// Whether umount2 may be asked for a path.
+    Unmount {
+        /// In the tracee.
+        path: String,
+    },
     /// Make a new memfd the fake.
     Fill {
         /// In the tracee.
@@ -116,6 +121,7 @@ impl Job {
             Self::PatchType { at, width, candidates } => Done::Reached(memory.patch(*at, *width, candidates)),
             Self::Site { after } => Done::Site(memory.site(*after)),
             Self::IsProcfsRoot { fd } => Done::Reached(path::is_procfs_root(tid, *fd)),
+            Self::Unmount { path } => Done::Reached(unmount::may_go(tid, path)),
             Self::Fill { fd, fake, memfds } => Done::Filled(memfds.fill(tid, *fd, fake)),
             Self::StripUntraced { at } => Done::Reached(memory.strip_untraced(*at)),
         }

@@ -5,6 +5,7 @@
 
 mod active;
 mod call;
+mod endless;
 mod faults;
 mod files;
 mod fill;
@@ -24,6 +25,7 @@ mod serve;
 mod steps;
 pub mod syscalls;
 mod tracer;
+mod unmount;
 mod walk;
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -89,6 +91,7 @@ impl Interceptor {
         descriptors: bool,
     ) -> Result<Self, StartError> {
         signal::claim_sigchld()?;
+        endless::watch()?;
         let (requests, inbox) = mpsc::channel();
         let active = Arc::new(ArcSwap::from_pointee(Active::default()));
         let (ready, found) = mpsc::channel();

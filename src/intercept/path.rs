@@ -12,6 +12,7 @@ use nix::fcntl::AtFlags;
 use nix::sys::stat::fstatat;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
+use super::endless;
 use super::walk::{Ask, Caller, Links, confined};
 use crate::sys::ptrace::Tid;
 
@@ -84,7 +85,7 @@ pub fn resolve(tid: Tid, base: Base, path: &str, Limits { bounds, links }: Limit
 
 fn caller(tid: Tid) -> Caller<impl Fn(Ask<'_>) -> Option<String>> {
     Caller::new(move |ask| match ask {
-        Ask::Link(name) => link(&format!("/proc/{tid}/{name}")),
+        Ask::Link(name) => link(tid, name),
         Ask::Status => fs::read_to_string(format!("/proc/{tid}/status")).ok(),
     })
 }
@@ -119,16 +120,17 @@ pub fn mount_of(file: &File) -> Option<u64> {
 
 /// A namespace's identity, such as `mnt:[4026531841]`.
 pub fn namespace(tid: Tid, kind: &str) -> Option<String> {
-    link(&format!("/proc/{tid}/ns/{kind}"))
+    link(tid, &format!("ns/{kind}"))
 }
 
 /// The root directory of a thread as this process names it.
 pub fn root(tid: Tid) -> Option<String> {
-    link(&format!("/proc/{tid}/root"))
+    link(tid, "root")
 }
 
-fn link(path: &str) -> Option<String> {
-    fs::read_link(path).ok()?.into_os_string().into_string().ok()
+fn link(tid: Tid, name: &str) -> Option<String> {
+    let path = format!("/proc/{tid}/{name}");
+    endless::ask(tid, || fs::read_link(path)).ok()?.into_os_string().into_string().ok()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::memory::Access;
 use super::syscalls::{Kind, Syscall, TRAPPED};
 use super::{Backend, StartError, filter};
 use crate::rules::observed::{InterceptorState, Traced};
-use crate::sys::probe::pid_namespace_outlives_init;
+use crate::sys::probe::{pid_namespace_outlives_init, unmounts_what_lies_elsewhere};
 use crate::sys::signal::Dispositions;
 use crate::sys::spawn::{self, Spawn};
 use crate::sys::wait::{self, Event, Waited};
@@ -32,12 +32,19 @@ pub struct Probe {
     pub forgets_signals: bool,
     /// A pid namespace does not end with its init.
     pub namespaces_outlive_init: bool,
+    /// umount2 of a mount point of another namespace unmounts something else.
+    pub unmounts_astray: bool,
 }
 
 impl Probe {
+    /// Whether a call is trapped, but for those about descriptors.
+    pub fn traps(&self, call: &Syscall) -> bool {
+        offered(call) && (self.unmounts_astray || call.kind != Kind::Unmount)
+    }
+
     /// For the observed table.
     pub fn state(&self, backend: Backend, descriptors: bool) -> InterceptorState {
-        let trapped = |call: &&Syscall| offered(call) && (descriptors || call.kind != Kind::Fstat);
+        let trapped = |call: &&Syscall| self.traps(call) && (descriptors || call.kind != Kind::Fstat);
         let backend = match backend {
             Backend::SeccompTrace => "seccomp-trace",
             Backend::PtraceSyscall => "ptrace-syscall",
@@ -60,7 +67,8 @@ impl Probe {
 /// Whether this kernel has a call. One that it lacks is not trapped: a program that asks must hear so, also where we
 /// could answer.
 pub fn offered(call: &Syscall) -> bool {
-    call.x64.filter(|_| call.path.is_some() && call.kind != Kind::Mount).is_none_or(process::has_path_call)
+    let tried = call.path.is_some() && !matches!(call.kind, Kind::Mount | Kind::Unmount);
+    call.x64.filter(|_| tried).is_none_or(process::has_path_call)
 }
 
 /// Whether the root of the procfs here has another inode number than on Linux, by which runc knows it (gVisor before
@@ -138,6 +146,7 @@ impl Child {
                         syscall_marks: syscall_marks && !entry,
                         forgets_signals: !matches!(event, Event::Signal(_)),
                         namespaces_outlive_init: pid_namespace_outlives_init(),
+                        unmounts_astray: unmounts_what_lies_elsewhere(),
                     });
                 }
                 (Event::Exited(_) | Event::Killed(_), _) => {

@@ -128,6 +128,12 @@ impl Tracer {
         if let (true, true, Kind::Stat(layout)) = (self.descriptors, text.is_empty(), call.syscall.kind) {
             return self.stat_descriptor(tid, regs, &call, layout);
         }
+        if call.syscall.kind == Kind::Unmount {
+            return match path::resolve(tid, Base::Cwd, text, Limits::of(0)).filter(|_| !text.is_empty()) {
+                Some(path) => self.perform(tid, Job::Unmount { path }, Parked::Unmount { regs }),
+                None => self.resume(tid, 0),
+            };
+        }
         let last = text.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
         let may_serve = faults::could_serve(last) && !self.faults_may_wait;
         let about_type =

@@ -91,6 +91,8 @@ pub(super) enum Parked {
     Decide { regs: Registers, call: Call },
     /// Whether the descriptor is of a procfs root was asked.
     ProcfsRoot { regs: Registers, patch: Job },
+    /// Whether the kernel would unmount what was asked for.
+    Unmount { regs: Registers },
     /// An answer was written; `regs` return it, or EFAULT.
     Answered { regs: Registers },
     /// The memfd at `fd` was filled, or not.
@@ -200,6 +202,9 @@ impl Tracer {
             (Parked::ProcfsRoot { regs, patch }, Done::Reached(true)) => {
                 self.await_exit(tid, &regs.clone(), regs, Step::Patch { patch });
             }
+            (Parked::Unmount { regs }, Done::Reached(false)) => {
+                self.resume_with(tid, &call::skipped(&regs, -i64::from(libc::EINVAL)));
+            }
             (Parked::Answered { regs }, Done::Reached(true)) => self.resume_with(tid, &regs),
             (Parked::Answered { regs }, _) => {
                 self.resume_with(tid, &call::skipped(&regs, -i64::from(libc::EFAULT)));
@@ -229,7 +234,9 @@ impl Tracer {
                 self.injected(tid, saved, site, &injection, step);
             }
             (Parked::Inject { saved, step, .. }, _) => self.not_injected(tid, saved, step),
-            (Parked::Run | Parked::Decide { .. } | Parked::ProcfsRoot { .. }, _) => self.resume(tid, 0),
+            (Parked::Run | Parked::Decide { .. } | Parked::ProcfsRoot { .. } | Parked::Unmount { .. }, _) => {
+                self.resume(tid, 0)
+            }
         }
     }
 

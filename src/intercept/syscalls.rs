@@ -40,6 +40,8 @@ pub enum Kind {
     Clone3,
     /// Mounts a filesystem; its type is the "path". Trapped to learn that page faults may wait for a tracee.
     Mount,
+    /// Unmounts. Trapped only where the kernel may unmount something else.
+    Unmount,
     /// Makes page faults wait for a process.
     Userfault,
 }
@@ -167,6 +169,7 @@ pub const TRAPPED: &[Syscall] = &[
     pathless(flags(call("clone3", 435, 435, Kind::Clone3), 0)),
     flags(named(call("mount", 165, 21, Kind::Mount), 2), 3),
     call("fsopen", 430, 430, Kind::Mount),
+    flags(call("umount2", 166, 52, Kind::Unmount), 1),
     pathless(call("userfaultfd", 323, 374, Kind::Userfault)),
 ];
 
@@ -249,6 +252,7 @@ mod tests {
             ("clone3", libc::SYS_clone3),
             ("mount", libc::SYS_mount),
             ("fsopen", libc::SYS_fsopen),
+            ("umount2", libc::SYS_umount2),
             ("userfaultfd", libc::SYS_userfaultfd),
         ] {
             assert_eq!(i64::from(of(name)), number, "{name}");

@@ -27,7 +27,7 @@ use super::memory::{Done, Job};
 use super::offload::Offload;
 use super::path;
 use super::pid_namespaces::PidNamespaces;
-use super::probe::{self, Probe};
+use super::probe::Probe;
 use super::seldom::Seldom;
 use super::steps::{Parked, Pending};
 use crate::rules::observed::{Observed, Scalar};
@@ -83,7 +83,7 @@ impl Tracer {
     ) -> std::io::Result<Self> {
         // With everything traced a filter would only add stops.
         let filter = if backend == Backend::SeccompTrace {
-            filter::program(probe::offered, descriptors)
+            filter::program(|call| probe.traps(call), descriptors)
         } else {
             filter::allow_all()
         };

@@ -9,6 +9,7 @@ mod file;
 mod look;
 pub mod namespace;
 pub mod plan;
+pub mod points;
 mod served;
 mod store;
 

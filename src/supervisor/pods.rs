@@ -16,6 +16,7 @@ use super::shutdown;
 use crate::bounded;
 use crate::cni;
 use crate::intercept::Interceptor;
+use crate::mounts::points::points;
 
 /// Where containerd keeps the network namespaces of pods.
 const NAMESPACES: &str = "/run/netns";
@@ -129,7 +130,7 @@ pub fn forget_namespaces() {
 }
 
 fn is_mounted(table: &str, path: &Path) -> bool {
-    table.lines().any(|line| line.split(' ').nth(4).is_some_and(|point| Path::new(point) == path))
+    points(table).any(|point| Path::new(&point) == path)
 }
 
 fn clear_flannel() -> Result<(), String> {

@@ -13,7 +13,7 @@ use super::files::{self, FileError};
 use super::k3s_process::INSTANCE;
 use super::paths::Paths;
 use super::process;
-use crate::mounts;
+use crate::mounts::{self, points::points};
 
 /// Below these k3s mounts things for its containers.
 const MOUNTED_BY_K3S: &[&str] = &["/run/k3s/", "/var/lib/kubelet/", "/run/netns/cni-", "/run/flannel/"];
@@ -152,17 +152,9 @@ fn mounts_below(table: &str, data: &Path) -> Vec<PathBuf> {
         let in_data = Path::new(point).starts_with(data) && Path::new(point) != data;
         in_data || MOUNTED_BY_K3S.iter().any(|top| point.starts_with(top))
     };
-    let points = table.lines().filter_map(|line| line.split(' ').nth(4)).filter(|point| own(point));
-    let mut points: Vec<PathBuf> = points.map(|point| unescaped(point).into()).collect();
+    let mut points: Vec<PathBuf> = points(table).filter(|point| own(point)).map(PathBuf::from).collect();
     points.reverse();
     points
-}
-
-/// mountinfo writes blanks and backslashes in octal.
-fn unescaped(text: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .iter()
-        .fold(text.to_owned(), |text, (code, meant)| text.replace(code, meant))
 }
 
 /// Removes the socket, the lock and the run directory, and what was created to mount on. What else is in that directory is

@@ -18,7 +18,7 @@ pub use calls::{
 };
 pub use intercept::{InterceptStep, intercept};
 pub use limits::{FORKS, fork_many, use_cpu, use_memory};
-pub use namespaces::{pid_namespace_outlives_init, procfs};
+pub use namespaces::{pid_namespace_outlives_init, procfs, unmounts_what_lies_elsewhere};
 
 const LIMIT: Duration = Duration::from_secs(2);
 /// Exit code of a child for "the call said yes, and it is not so"; above every errno.

@@ -56,6 +56,8 @@ pub const CASES: &[Case] = &[
     case("fakes", &[FAKE, WRITABLE]),
     case("scopes", &[WRITABLE, NETWORK]),
     case("orphans", &[FAKE]),
+    case("endless", &["sandbar_fake"]),
+    case("unmount", &[]),
     case("openat2", &[FAKE, REDIRECT]),
     case("filesystems", &["58465342"]),
     case("storm", &[FAKE, REDIRECT, TARGET]),

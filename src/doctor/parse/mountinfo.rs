@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::mounts::points::unescaped;
+
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -43,31 +45,12 @@ fn line(line: &str) -> Option<Mount> {
         }
     }
     Some(Mount {
-        target: unescape(before.get(4)?),
-        root: unescape(before.get(3)?),
+        target: unescaped(before.get(4)?),
+        root: unescaped(before.get(3)?),
         kind: kind.to_owned(),
-        source: unescape(source),
+        source: unescaped(source),
         options,
     })
-}
-
-/// Undoes the kernel's octal escapes of space, tab, newline and backslash.
-fn unescape(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        match tail {
-            [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..] if *first == b'\\' => {
-                out.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-                rest = tail;
-            }
-            _ => {
-                out.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// The mount that a path lies on: the longest target that is a prefix, the last one where several are stacked.

@@ -17,7 +17,8 @@ use crate::mounts::namespace;
 /// Not all of its state: of a sandbox that died by itself containerd unmounts `sandboxes/ID/shm` once too often. In gVisor
 /// (`getMountpoint` in `pkg/sentry/vfs/mount.go`, both generations) `umount2` of a path that is a mount point in another namespace alone
 /// takes away what that path lies in, in the end `/` with all mounts: `hack/experiments/unmount-elsewhere`. So those stay shared:
-/// copies in containers that are being made go along.
+/// copies in containers that are being made go along. Under the interceptor nothing more than what was asked for goes
+/// (`intercept/unmount.rs`); with nothing traced that is all there is.
 const IN_DATA: &str = "agent/containerd";
 const ROOTS: &str = "/run/k3s/containerd/io.containerd.runtime.v2.task";
 

@@ -1,4 +1,5 @@
-//! What becomes of a pid namespace when its init ends, tried with one of our own; and a procfs to look at others in.
+//! What becomes of a pid namespace when its init ends, and of a mount when one in another namespace is unmounted, tried with some of
+//! our own; and a procfs to look at others in.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -62,6 +63,55 @@ unsafe fn outlives_init(read: i32, write: i32) -> i32 {
     0
 }
 
+/// Whether umount2 of a path that is a mount point in another mount namespace alone takes away what the path lies in, in the end `/`,
+/// as in gVisor (`getMountpoint` in `pkg/sentry/vfs/mount.go`). Linux says EINVAL.
+pub fn unmounts_what_lies_elsewhere() -> bool {
+    let Ok((read, write)) = nix::unistd::pipe2(OFlag::O_CLOEXEC) else { return false };
+    // SAFETY: the child makes system calls on integers and constant strings, and ends itself.
+    let maker = unsafe {
+        match fork_sharing_files() {
+            0 => libc::_exit(enter_and(libc::CLONE_NEWNS, || {
+                unmounts_anothers(read.as_raw_fd(), write.as_raw_fd())
+            })),
+            pid => pid,
+        }
+    };
+    maker > 0 && outcome(wait(maker, Instant::now() + LIMIT), maker) == Err(Refusal::NoEffect)
+}
+
+/// In a mount namespace of its own: has a child mount what is then unmounted here. The exit code.
+///
+/// # Safety
+/// In a child of this process only; async-signal-safe.
+unsafe fn unmounts_anothers(read: i32, write: i32) -> i32 {
+    // What exists everywhere; here it is a tmpfs.
+    let tmpfs = |target| mount(Some(c"tmpfs"), target, Some(c"tmpfs"), 0, None);
+    let anothers = c"/proc/anothers";
+    let mut failed = [tmpfs(c"/proc") as u8];
+    // SAFETY: system calls on integers, locals and constant strings; the other process ends with this one.
+    unsafe {
+        if failed[0] != 0 || libc::mkdir(anothers.as_ptr(), 0o700) != 0 {
+            return errno();
+        }
+        let other = fork_sharing_files();
+        if other == 0 {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            failed[0] = enter_and(libc::CLONE_NEWNS, || tmpfs(anothers)) as u8;
+            libc::write(write, failed.as_ptr().cast(), 1);
+            loop {
+                libc::pause();
+            }
+        }
+        let told = other > 0 && libc::read(read, failed.as_mut_ptr().cast(), 1) == 1;
+        let unmounted = libc::umount2(anothers.as_ptr(), libc::MNT_DETACH) == 0;
+        if other > 0 {
+            libc::kill(other, libc::SIGKILL);
+            libc::waitpid(other, ptr::null_mut(), libc::__WALL);
+        }
+        if told && failed[0] == 0 && unmounted { LIED } else { 0 }
+    }
+}
+
 /// The root of a procfs of our own, mounted nowhere.
 ///
 /// gVisor gives /proc/PID/net to the network namespace that the process is in when its directory is looked at first, and keeps
@@ -106,7 +156,8 @@ mod tests {
     }
 
     #[test]
-    fn on_linux_nobody_outlives_the_init() {
+    fn on_linux_nobody_outlives_the_init_and_what_is_mounted_elsewhere_is_not_unmounted() {
         assert!(!pid_namespace_outlives_init());
+        assert!(!unmounts_what_lies_elsewhere());
     }
 }
