@@ -146,7 +146,10 @@ impl Child {
                         syscall_marks: syscall_marks && !entry,
                         forgets_signals: !matches!(event, Event::Signal(_)),
                         namespaces_outlive_init: pid_namespace_outlives_init(),
-                        unmounts_astray: unmounts_what_lies_elsewhere(),
+                        unmounts_astray: unmounts_what_lies_elsewhere().unwrap_or_else(|why| {
+                            tracing::info!(%why, "what umount2 does was not tried: it is not looked at");
+                            false
+                        }),
                     });
                 }
                 (Event::Exited(_) | Event::Killed(_), _) => {

@@ -129,10 +129,7 @@ impl Tracer {
             return self.stat_descriptor(tid, regs, &call, layout);
         }
         if call.syscall.kind == Kind::Unmount {
-            return match path::resolve(tid, Base::Cwd, text, Limits::of(0)).filter(|_| !text.is_empty()) {
-                Some(path) => self.perform(tid, Job::Unmount { path }, Parked::Unmount { regs }),
-                None => self.resume(tid, 0),
-            };
+            return self.unmount(tid, regs, text);
         }
         let last = text.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
         let may_serve = faults::could_serve(last) && !self.faults_may_wait;

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | fake opened | exit of `memfd_create`; with O_APPEND or O_NONBLOCK, exit of `fcntl`; if it failed, exit of `close` |
 //! | redirect | exit of `mmap`, the call again, its exit, exit of `munmap` |
-//! | statfs under a filesystem rule, stat of a procfs root | exit |
+//! | statfs under a filesystem rule, stat of a procfs root; umount2 | exit |
 
 use super::Backend;
 use super::call::{self, Call};
@@ -42,6 +42,8 @@ pub(super) enum Step {
     Unmap { result: i64 },
     /// The call itself, whose answer is then corrected: statfs and fstatfs, stat of a procfs root.
     Patch { patch: Job },
+    /// umount2 itself.
+    Unmount,
 }
 
 impl Step {
@@ -189,7 +191,7 @@ impl Tracer {
                 self.resume_with(tid, &call::finished(&saved, result));
             }
             Step::Patch { patch } if result == 0 => self.perform(tid, patch, Parked::Run),
-            Step::Patch { .. } => self.resume(tid, 0),
+            Step::Patch { .. } | Step::Unmount => self.resume(tid, 0),
         }
     }
 
@@ -202,9 +204,7 @@ impl Tracer {
             (Parked::ProcfsRoot { regs, patch }, Done::Reached(true)) => {
                 self.await_exit(tid, &regs.clone(), regs, Step::Patch { patch });
             }
-            (Parked::Unmount { regs }, Done::Reached(false)) => {
-                self.resume_with(tid, &call::skipped(&regs, -i64::from(libc::EINVAL)));
-            }
+            (Parked::Unmount { regs }, done) => self.judged(tid, regs, !matches!(done, Done::Reached(false))),
             (Parked::Answered { regs }, Done::Reached(true)) => self.resume_with(tid, &regs),
             (Parked::Answered { regs }, _) => {
                 self.resume_with(tid, &call::skipped(&regs, -i64::from(libc::EFAULT)));
@@ -234,9 +234,7 @@ impl Tracer {
                 self.injected(tid, saved, site, &injection, step);
             }
             (Parked::Inject { saved, step, .. }, _) => self.not_injected(tid, saved, step),
-            (Parked::Run | Parked::Decide { .. } | Parked::ProcfsRoot { .. } | Parked::Unmount { .. }, _) => {
-                self.resume(tid, 0)
-            }
+            (Parked::Run | Parked::Decide { .. } | Parked::ProcfsRoot { .. }, _) => self.resume(tid, 0),
         }
     }
 

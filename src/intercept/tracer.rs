@@ -30,6 +30,7 @@ use super::pid_namespaces::PidNamespaces;
 use super::probe::Probe;
 use super::seldom::Seldom;
 use super::steps::{Parked, Pending};
+use super::unmount::Unmounts;
 use crate::rules::observed::{Observed, Scalar};
 use crate::sys::ptrace::{self, Registers, Tid};
 use crate::sys::seccomp::Instruction;
@@ -68,6 +69,7 @@ pub struct Tracer {
     pub(super) memfds: Arc<Memfds>,
     /// Where the kernel does not end them by itself.
     pid_namespaces: Option<PidNamespaces>,
+    pub(super) unmounts: Unmounts,
     complaints: HashMap<&'static str, Seldom>,
 }
 
@@ -118,6 +120,7 @@ impl Tracer {
                     tracing::warn!(%error, "containers may outlive their first process");
                     None
                 }),
+            unmounts: Unmounts::default(),
             complaints: HashMap::new(),
         })
     }
@@ -211,14 +214,22 @@ impl Tracer {
 
     /// Nothing that one stop does may end the loop.
     fn guarded(&mut self, tid: Tid, event: Event) {
-        if catch_unwind(AssertUnwindSafe(|| self.handle(tid, event))).is_err() {
+        let step = || {
+            self.handle(tid, event);
+            self.next_unmount();
+        };
+        if catch_unwind(AssertUnwindSafe(step)).is_err() {
             self.rescue(tid);
         }
     }
 
     fn offloaded(&mut self, tid: Tid, token: u64, done: Done) {
         let Some(parked) = claim(&mut self.parked, tid, token) else { return };
-        if catch_unwind(AssertUnwindSafe(|| self.proceed(tid, parked, done))).is_err() {
+        let step = || {
+            self.proceed(tid, parked, done);
+            self.next_unmount();
+        };
+        if catch_unwind(AssertUnwindSafe(step)).is_err() {
             self.rescue(tid);
         }
     }
@@ -311,6 +322,7 @@ impl Tracer {
         self.pending.remove(&tid);
         self.parked.remove(&tid);
         self.scratch.remove(&tid);
+        self.unmounts.forget(tid);
     }
 
     pub(super) fn count_tracees(&self) {

@@ -3,39 +3,164 @@
 //! gVisor (`getMountpoint` in `pkg/sentry/vfs/mount.go`) takes a directory for a mount point if it is one in any mount namespace, and
 //! unmounts what it lies in if it is none in the caller's: `/` in the end, with all mounts (`hack/experiments/unmount-elsewhere`). containerd
 //! asks so for what it mounts for sandboxes that died by themselves. Linux says EINVAL, and so do we.
+//!
+//! What cannot be told by a path's text is left to the kernel: under another root than the namespace's, with `..` behind a name, through
+//! a symbolic link, of a point that another mount covers.
 
+use std::collections::VecDeque;
 use std::fs::{self, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 
+use super::call;
+use super::memory::Job;
+use super::path::{Base, Limits};
+use super::steps::{Parked, Step};
+use super::tracer::Tracer;
 use super::{endless, path};
-use crate::mounts::points::points;
-use crate::sys::ptrace::Tid;
+use crate::mounts::points::unescaped;
+use crate::sys::ptrace::{Registers, Tid};
+
+const CAP_SYS_ADMIN: u32 = 21;
+
+/// The calls of umount2, which run one after the other: what one unmounts another would have found.
+#[derive(Default)]
+pub(super) struct Unmounts {
+    now: Option<Tid>,
+    waiting: VecDeque<(Tid, Registers, String)>,
+}
+
+impl Unmounts {
+    /// A thread is gone.
+    pub(super) fn forget(&mut self, tid: Tid) {
+        self.waiting.retain(|(waits, ..)| *waits != tid);
+    }
+}
+
+impl Tracer {
+    /// At the call's entry.
+    pub(super) fn unmount(&mut self, tid: Tid, regs: Registers, path: &str) {
+        let judged = self.probe.unmounts_astray && !path.is_empty() && is_plain(path);
+        match judged.then(|| path::resolve(tid, Base::Cwd, path, Limits::of(0))).flatten() {
+            Some(path) => self.unmounts.waiting.push_back((tid, regs, path)),
+            None => self.resume(tid, 0),
+        }
+    }
+
+    /// Lets the next call go on, if none is under way. To be asked after every stop.
+    pub(super) fn next_unmount(&mut self) {
+        while !self.unmounts.now.is_some_and(|tid| self.is_unmounting(tid)) {
+            let next = self.unmounts.waiting.pop_front();
+            self.unmounts.now = next.as_ref().map(|(tid, ..)| *tid);
+            let Some((tid, regs, path)) = next else { return };
+            self.perform(tid, Job::Unmount { path }, Parked::Unmount { regs });
+        }
+    }
+
+    fn is_unmounting(&self, tid: Tid) -> bool {
+        let judged = matches!(self.parked.get(&tid), Some((_, Parked::Unmount { .. })));
+        judged || self.pending.get(&tid).is_some_and(|pending| matches!(pending.step, Step::Unmount))
+    }
+
+    /// Whether it may go was asked.
+    pub(super) fn judged(&mut self, tid: Tid, regs: Registers, may_go: bool) {
+        if may_go {
+            self.await_exit(tid, &regs.clone(), regs, Step::Unmount);
+        } else {
+            self.resume_with(tid, &call::skipped(&regs, -i64::from(libc::EINVAL)));
+        }
+    }
+}
+
+/// Whether a path can be judged by its text.
+pub fn is_plain(path: &str) -> bool {
+    let climbs = |part: &str| part == "..";
+    let names = |part: &str| !matches!(part, "" | "." | "..");
+    // A line of a table ends where a name has a newline.
+    !path.contains('\n') && !path.split('/').skip_while(|part| !names(part)).any(climbs)
+}
 
 /// Whether the kernel may be asked to unmount an absolute path of thread `tid`. May wait for whoever serves a filesystem on its way.
-///
-/// What cannot be told, and what is reached by a symbolic link, is the kernel's to answer.
 pub fn may_go(tid: Tid, path: &str) -> bool {
-    path == "/" || is_mount_point(tid, path) || !is_named_so(tid, path)
+    // The last ones alone walk the path; a thread that may not unmount is to learn nothing by us.
+    path == "/"
+        || path::root(tid).is_none_or(|root| root != "/")
+        || is_mount_point(tid, path)
+        || !may_unmount(tid)
+        || !is_named_so(tid, path)
 }
 
 fn is_mount_point(tid: Tid, path: &str) -> bool {
-    let table = fs::read_to_string(format!("/proc/{tid}/mountinfo"));
-    table.is_ok_and(|table| points(&table).any(|point| point == path))
+    // For mountinfo gVisor 4.4.0 asks the servers of all FUSE filesystems.
+    let table = endless::ask(tid, || fs::read_to_string(format!("/proc/{tid}/mounts")));
+    // Without it nothing can be said.
+    table.map_or(true, |table| {
+        table.lines().filter_map(point).any(|point| point == path || unescaped(point) == path)
+    })
+}
+
+/// The mount point in a line of /proc/PID/mounts. gVisor writes blanks in it as they are.
+fn point(line: &str) -> Option<&str> {
+    let (_source, rest) = line.split_once(' ')?;
+    // Behind it stand type, options and two numbers.
+    rest.rsplitn(5, ' ').nth(4)
+}
+
+fn may_unmount(tid: Tid) -> bool {
+    let status = fs::read_to_string(format!("/proc/{tid}/status")).unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+    effective.is_some_and(|set| set & (1 << CAP_SYS_ADMIN) != 0)
 }
 
 /// Whether something is there under just this name, and is no link to another.
 fn is_named_so(tid: Tid, path: &str) -> bool {
-    let handle = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC)
-        .open(format!("/proc/{tid}/root{path}"));
-    let (Ok(handle), Some(root)) = (handle, path::root(tid)) else { return false };
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC);
+    let Ok(handle) = endless::ask(tid, || options.open(format!("/proc/{tid}/root{path}"))) else {
+        return false;
+    };
     if handle.metadata().is_ok_and(|found| found.is_symlink()) {
         return false;
     }
-    let own = format!("/proc/self/fd/{}", handle.as_raw_fd());
-    let named = endless::ask(tid, || fs::read_link(own));
-    let expected = if root == "/" { path.to_owned() } else { root + path };
-    named.is_ok_and(|named| named.as_os_str() == expected.as_str())
+    let named = endless::ask(tid, || fs::read_link(format!("/proc/self/fd/{}", handle.as_raw_fd())));
+    named.is_ok_and(|named| named.as_os_str() == path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_climbs_behind_a_name_is_not_plain() {
+        for path in ["/", ".", "..", "../..", "a/b", "/a/./b/", "../a", "/../a"] {
+            assert!(is_plain(path), "{path}");
+        }
+        for path in ["a\nb", "a/..", "/a/../b", "../a/../b", "a/b/.."] {
+            assert!(!is_plain(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn points_are_found_with_and_without_escapes() {
+        assert_eq!(point("none /a b c tmpfs rw,size=1 0 0"), Some("/a b c"));
+        assert_eq!(point("/dev/root /a\\040b ext4 rw 0 0"), Some("/a\\040b"));
+        assert_eq!(point("garbage"), None);
+    }
+
+    #[test]
+    fn mount_points_what_is_not_there_and_links_are_the_kernels_to_answer() {
+        let own = std::process::id() as Tid;
+        let place = tempfile::tempdir().unwrap();
+        let name = |name: &str| place.path().join(name).to_str().unwrap().to_owned();
+        fs::create_dir(name("directory")).unwrap();
+        std::os::unix::fs::symlink("directory", name("link")).unwrap();
+        fs::create_dir(name("directory/in")).unwrap();
+        for path in ["/", "/proc", &name("nothing"), &name("link"), &name("link/in")] {
+            assert!(may_go(own, path), "{path}");
+        }
+        for path in [name("directory"), name("directory/in")] {
+            assert!(!may_go(own, &path), "{path}");
+        }
+    }
 }

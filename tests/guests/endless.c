@@ -1,6 +1,6 @@
 /* A descriptor whose path the kernel seeks for ever, as gVisor does when a mount on its way lost its mount point from another mount
-   namespace. Who uses it is killed, in a pid namespace of its own all of that; all others are served. ARGS: the last name of a
-   fake's path. */
+   namespace. Who is asked about is killed, with all that shares its mount or pid namespace; all others are served. ARGS: the last
+   name of a fake's path. */
 #include "guest.h"
 #include <sys/utsname.h>
 
@@ -9,28 +9,54 @@ static const char *name;
 static int ready[2], go[2];
 
 /* What runc does of a container's root, up to pivot_root. */
-static void holder(void)
+static int mounted(void)
 {
-    char byte;
     if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_SLAVE | MS_REC, NULL) ||
         mount("rootfs", "rootfs", NULL, MS_BIND | MS_REC, NULL) || mount("tmpfs", "rootfs/dev", "tmpfs", 0, NULL))
         die("a mount of the holder");
     int root = open("rootfs", O_PATH | O_DIRECTORY), dev = open("rootfs/dev", O_PATH | O_DIRECTORY);
-    if (root < 0 || dev < 0 || write(ready[1], "r", 1) != 1 || read(go[0], &byte, 1) != 1)
+    if (root < 0 || dev < 0)
         die("the holder");
-    _exit(openat(dev, name, O_RDONLY) != -1 || errno != ENOENT);
+    return dev;
 }
 
-/* As a container has it: an init that only waits, and the one that holds the descriptor. */
-static void contained(void)
+static void await_removal(void)
+{
+    char byte;
+    if (write(ready[1], "r", 1) != 1 || read(go[0], &byte, 1) != 1)
+        die("the holder");
+}
+
+/* Looks below the descriptor, with a child that keeps the mounts. */
+static void looks(void)
+{
+    int dev = mounted();
+    pid_t other = fork();
+    if (other == 0)
+        for (;;)
+            pause();
+    await_removal();
+    long found = openat(dev, name, O_RDONLY);
+    int right = found == -1 && errno == ENOENT;
+    kill(other, SIGKILL);
+    _exit(!right);
+}
+
+/* In a pid namespace, under a root below the mount. */
+static void unmounts(void)
 {
     if (unshare(CLONE_NEWPID))
         die("unshare");
     pid_t init = fork();
     if (init == 0) {
         pid_t child = fork();
-        if (child == 0)
-            holder();
+        if (child == 0) {
+            int dev = mounted();
+            if (mkdirat(dev, "sub", 0755) || mkdirat(dev, "sub/x", 0755) || fchdir(dev) || chroot("sub"))
+                die("chroot");
+            await_removal();
+            _exit(umount2("/x", 0) != -1 || errno != EINVAL);
+        }
         const char *how = ended(child);
         CHECK(!strcmp(how, "exit 0"), "in its namespace the holder: %s", how);
         _exit(verdict());
@@ -76,8 +102,8 @@ int main(int argc, char **argv)
     if (!mkdtemp(top) || chdir(top) || unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_SLAVE | MS_REC, NULL) ||
         mount(NULL, "/", NULL, MS_SHARED | MS_REC, NULL))
         die("a namespace");
-    look(holder, gvisor ? "signal 9" : "exit 0");
-    look(contained, gvisor ? "exit 9" : "exit 0");
+    look(looks, gvisor ? "signal 9" : "exit 0");
+    look(unmounts, gvisor ? "exit 9" : "exit 0");
     CHECK(!chdir("/") && !rmdir(top), "nothing is left");
     return verdict();
 }

@@ -64,9 +64,9 @@ unsafe fn outlives_init(read: i32, write: i32) -> i32 {
 }
 
 /// Whether umount2 of a path that is a mount point in another mount namespace alone takes away what the path lies in, in the end `/`,
-/// as in gVisor (`getMountpoint` in `pkg/sentry/vfs/mount.go`). Linux says EINVAL.
-pub fn unmounts_what_lies_elsewhere() -> bool {
-    let Ok((read, write)) = nix::unistd::pipe2(OFlag::O_CLOEXEC) else { return false };
+/// as in gVisor (`getMountpoint` in `pkg/sentry/vfs/mount.go`). Linux says EINVAL. An error where it could not be tried.
+pub fn unmounts_what_lies_elsewhere() -> Result<bool, Refusal> {
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|errno| Refusal::Errno(errno as i32))?;
     // SAFETY: the child makes system calls on integers and constant strings, and ends itself.
     let maker = unsafe {
         match fork_sharing_files() {
@@ -76,7 +76,14 @@ pub fn unmounts_what_lies_elsewhere() -> bool {
             pid => pid,
         }
     };
-    maker > 0 && outcome(wait(maker, Instant::now() + LIMIT), maker) == Err(Refusal::NoEffect)
+    if maker < 0 {
+        return Err(Refusal::Errno(errno()));
+    }
+    match outcome(wait(maker, Instant::now() + LIMIT), maker) {
+        Ok(()) => Ok(false),
+        Err(Refusal::NoEffect) => Ok(true),
+        Err(refusal) => Err(refusal),
+    }
 }
 
 /// In a mount namespace of its own: has a child mount what is then unmounted here. The exit code.
@@ -158,6 +165,6 @@ mod tests {
     #[test]
     fn on_linux_nobody_outlives_the_init_and_what_is_mounted_elsewhere_is_not_unmounted() {
         assert!(!pid_namespace_outlives_init());
-        assert!(!unmounts_what_lies_elsewhere());
+        assert_eq!(unmounts_what_lies_elsewhere(), Ok(false));
     }
 }
