@@ -109,6 +109,18 @@ pub enum Done {
 }
 
 impl Job {
+    /// Whether it changes something of the tracee.
+    pub fn writes(&self) -> bool {
+        match self {
+            Self::Write { .. } | Self::PatchType { .. } | Self::Fill { .. } | Self::StripUntraced { .. } => {
+                true
+            }
+            Self::Inputs { .. } | Self::Site { .. } | Self::IsProcfsRoot { .. } | Self::Unmount { .. } => {
+                false
+            }
+        }
+    }
+
     /// Does the work.
     pub fn run(&self, access: Access, tid: Tid) -> Done {
         let memory = Memory { access, tid };

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
@@ -180,6 +180,7 @@ impl Tracer {
                 self.offloaded(tid, token, done);
             }
             self.take_requests();
+            self.next_unmounts();
             if served {
                 continue;
             }
@@ -188,7 +189,7 @@ impl Tracer {
                 PollFd::new(self.offload.bell(), PollFlags::POLLIN),
             ];
             // A failed poll (EINTR) only means one look more.
-            let _ = poll(fds, PollTimeout::NONE);
+            let _ = poll(fds, self.unmounts.patience());
             while let Ok(Some(_)) = children.read_signal() {}
         }
     }
@@ -214,23 +215,25 @@ impl Tracer {
 
     /// Nothing that one stop does may end the loop.
     fn guarded(&mut self, tid: Tid, event: Event) {
-        let step = || {
-            self.handle(tid, event);
-            self.next_unmount();
-        };
-        if catch_unwind(AssertUnwindSafe(step)).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| self.handle(tid, event))).is_err() {
             self.rescue(tid);
         }
+        self.next_unmounts();
     }
 
     fn offloaded(&mut self, tid: Tid, token: u64, done: Done) {
         let Some(parked) = claim(&mut self.parked, tid, token) else { return };
-        let step = || {
-            self.proceed(tid, parked, done);
-            self.next_unmount();
-        };
-        if catch_unwind(AssertUnwindSafe(step)).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| self.proceed(tid, parked, done))).is_err() {
             self.rescue(tid);
+        }
+        self.next_unmounts();
+    }
+
+    fn next_unmounts(&mut self) {
+        while let Some(tid) = self.whose_unmount() {
+            if catch_unwind(AssertUnwindSafe(|| self.next_unmount())).is_err() {
+                self.rescue(tid);
+            }
         }
     }
 
@@ -240,6 +243,7 @@ impl Tracer {
             self.let_signals_in(tid, pending.held);
         }
         self.parked.remove(&tid);
+        self.unmounts.forget(tid);
         self.resume(tid, 0);
     }
 
@@ -376,9 +380,15 @@ impl Tracer {
         }
     }
 
-    /// Sets registers and lets the thread run on.
+    /// Sets registers and lets the thread run on. A sibling's exec can have taken its number over since its stop was told: that
+    /// one stands at its exec then, to be told next, and another program must not begin where this one was.
     pub(super) fn resume_with(&mut self, tid: Tid, regs: &Registers) {
+        if ptrace::stands_at_exec(tid) {
+            return;
+        }
         match ptrace::set_registers(tid, regs) {
+            // It came in between, and its own registers are lost.
+            Ok(()) if ptrace::stands_at_exec(tid) => end(tid),
             Ok(()) => self.resume(tid, 0),
             Err(error) => self.tolerate(Err(error)),
         }
@@ -402,6 +412,10 @@ impl Tracer {
 
     /// Runs a job on a tracee's memory, here or where it may block, and goes on with its result.
     pub(super) fn perform(&mut self, tid: Tid, job: Job, parked: Parked) {
+        // As in [`Self::resume_with`]: not into another program.
+        if job.writes() && ptrace::stands_at_exec(tid) {
+            return;
+        }
         if !self.faults_may_wait {
             let done = job.run(self.probe.memory, tid);
             return self.proceed(tid, parked, done);

@@ -11,6 +11,9 @@ use std::collections::VecDeque;
 use std::fs::{self, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
+use std::time::{Duration, Instant};
+
+use nix::poll::PollTimeout;
 
 use super::call;
 use super::memory::Job;
@@ -19,14 +22,17 @@ use super::steps::{Parked, Step};
 use super::tracer::Tracer;
 use super::{endless, path};
 use crate::mounts::points::unescaped;
-use crate::sys::ptrace::{Registers, Tid};
+use crate::sys::ptrace::{self, Registers, Tid};
 
 const CAP_SYS_ADMIN: u32 = 21;
+
+/// How long one may keep the next waiting: one that waits for a FUSE server may wait for ever, perhaps for the next.
+const TURN: Duration = Duration::from_secs(2);
 
 /// The calls of umount2, which run one after the other: what one unmounts another would have found.
 #[derive(Default)]
 pub(super) struct Unmounts {
-    now: Option<Tid>,
+    now: Option<(Tid, Instant)>,
     waiting: VecDeque<(Tid, Registers, String)>,
 }
 
@@ -34,6 +40,11 @@ impl Unmounts {
     /// A thread is gone.
     pub(super) fn forget(&mut self, tid: Tid) {
         self.waiting.retain(|(waits, ..)| *waits != tid);
+    }
+
+    /// How long to wait for other events. Where no thread can serve a FUSE filesystem no call waits for one.
+    pub(super) fn patience(&self) -> PollTimeout {
+        if self.waiting.is_empty() { PollTimeout::NONE } else { PollTimeout::from(TURN.as_millis() as u16) }
     }
 }
 
@@ -47,12 +58,20 @@ impl Tracer {
         }
     }
 
-    /// Lets the next call go on, if none is under way. To be asked after every stop.
+    /// Whose turn it is, if nobody has it. To be asked after every stop.
+    pub(super) fn whose_unmount(&self) -> Option<Tid> {
+        let (next, ..) = self.unmounts.waiting.front()?;
+        let taken =
+            self.unmounts.now.is_some_and(|(tid, since)| since.elapsed() < TURN && self.is_unmounting(tid));
+        (!taken).then_some(*next)
+    }
+
+    /// Lets that one go on.
     pub(super) fn next_unmount(&mut self) {
-        while !self.unmounts.now.is_some_and(|tid| self.is_unmounting(tid)) {
-            let next = self.unmounts.waiting.pop_front();
-            self.unmounts.now = next.as_ref().map(|(tid, ..)| *tid);
-            let Some((tid, regs, path)) = next else { return };
+        let Some((tid, regs, path)) = self.unmounts.waiting.pop_front() else { return };
+        self.unmounts.now = Some((tid, Instant::now()));
+        // A sibling's exec can have taken its number over while it waited, to be told next.
+        if !ptrace::stands_at_exec(tid) {
             self.perform(tid, Job::Unmount { path }, Parked::Unmount { regs });
         }
     }
@@ -85,25 +104,35 @@ pub fn may_go(tid: Tid, path: &str) -> bool {
     // The last ones alone walk the path; a thread that may not unmount is to learn nothing by us.
     path == "/"
         || path::root(tid).is_none_or(|root| root != "/")
-        || is_mount_point(tid, path)
+        || table(tid).is_none_or(|table| leads_to_mount(&table, path))
         || !may_unmount(tid)
         || !is_named_so(tid, path)
 }
 
-fn is_mount_point(tid: Tid, path: &str) -> bool {
-    // For mountinfo gVisor 4.4.0 asks the servers of all FUSE filesystems.
-    let table = endless::ask(tid, || fs::read_to_string(format!("/proc/{tid}/mounts")));
-    // Without it nothing can be said.
-    table.map_or(true, |table| {
-        table.lines().filter_map(point).any(|point| point == path || unescaped(point) == path)
-    })
+/// What is mounted, by a thread's root. In mountinfo gVisor 4.4.0 asks the servers of all FUSE filesystems.
+fn table(tid: Tid) -> Option<String> {
+    endless::ask(tid, || fs::read_to_string(format!("/proc/{tid}/mounts"))).ok()
 }
 
-/// The mount point in a line of /proc/PID/mounts. gVisor writes blanks in it as they are.
-fn point(line: &str) -> Option<&str> {
+/// Whether a table such as /proc/PID/mounts has a mount point, or one of a FUSE filesystem on the way there: its server may never
+/// answer a look-up.
+fn leads_to_mount(table: &str, path: &str) -> bool {
+    let leads = |(point, kind): (&str, &str)| {
+        let names = [point.to_owned(), unescaped(point)];
+        let below =
+            |point: &String| path.strip_prefix(point.as_str()).is_some_and(|rest| rest.starts_with('/'));
+        names.iter().any(|point| point == path) || kind.starts_with("fuse") && names.iter().any(below)
+    };
+    table.lines().filter_map(point).any(leads)
+}
+
+/// Mount point and type in a line. gVisor writes blanks in it as they are.
+fn point(line: &str) -> Option<(&str, &str)> {
     let (_source, rest) = line.split_once(' ')?;
-    // Behind it stand type, options and two numbers.
-    rest.rsplitn(5, ' ').nth(4)
+    // Behind them stand options and two numbers.
+    let mut from_the_end = rest.rsplitn(5, ' ').skip(3);
+    let kind = from_the_end.next()?;
+    Some((from_the_end.next()?, kind))
 }
 
 fn may_unmount(tid: Tid) -> bool {
@@ -142,10 +171,14 @@ mod tests {
     }
 
     #[test]
-    fn points_are_found_with_and_without_escapes() {
-        assert_eq!(point("none /a b c tmpfs rw,size=1 0 0"), Some("/a b c"));
-        assert_eq!(point("/dev/root /a\\040b ext4 rw 0 0"), Some("/a\\040b"));
-        assert_eq!(point("garbage"), None);
+    fn mount_points_and_what_fuse_serves_are_found_in_a_table() {
+        let table = "none / 9p rw 0 0\nnone /a b/c tmpfs rw,size=1 0 0\n/dev/x /d\\040e ext4 rw 0 0\nfs /f fuse.x rw 0 0\nbad\n";
+        for path in ["/", "/a b/c", "/d e", "/f", "/f/x/y"] {
+            assert!(leads_to_mount(table, path), "{path}");
+        }
+        for path in ["/a b", "/a b/c/d", "/d", "/ff", "bad"] {
+            assert!(!leads_to_mount(table, path), "{path}");
+        }
     }
 
     #[test]

@@ -58,6 +58,7 @@ pub const CASES: &[Case] = &[
     case("orphans", &[FAKE]),
     case("endless", &["sandbar_fake"]),
     case("unmount", &[]),
+    case("exec_answered", &[FAKE]),
     case("openat2", &[FAKE, REDIRECT]),
     case("filesystems", &["58465342"]),
     case("storm", &[FAKE, REDIRECT, TARGET]),
