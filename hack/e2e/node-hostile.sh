@@ -26,8 +26,8 @@ YAML
 }
 check "a pod that works meanwhile" pod steady 'command: [sh, -c, "while sleep 0.2; do cat /proc/sys/kernel/sandbar_fake; done"]'
 check "runs" ready steady
-# Where each stop takes longest a new pod needs half a minute beside both storms.
-if [[ $place == gvisor-4.4 ]]; then storm=60 patience=60; else storm=30 patience=30; fi
+# In gVisor, where each stop takes longer, a new pod needs half a minute beside both storms.
+if [[ $place == linux ]]; then storm=30 patience=30; else storm=60 patience=60; fi
 check "a fork storm" hostile forkstorm "" "forkstorm, \"$storm\""
 check "a storm of signals on threads that look at fakes" hostile storm "" \
   'storm, /proc/sys/kernel/sandbar_fake, /proc/sys/kernel/sandbar_name, /proc/sys/kernel/hostname'
