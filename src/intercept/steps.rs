@@ -146,7 +146,7 @@ impl Tracer {
             && let Some(Pending { saved, step, held, .. }) = self.pending.remove(&tid)
         {
             self.let_signals_in(tid, held);
-            self.tolerate(ptrace::set_registers(tid, &call::finished(&saved, step.result())));
+            self.set_registers(tid, &call::finished(&saved, step.result()));
         }
     }
 

@@ -169,7 +169,7 @@ pub const TRAPPED: &[Syscall] = &[
     pathless(flags(call("clone3", 435, 435, Kind::Clone3), 0)),
     flags(named(call("mount", 165, 21, Kind::Mount), 2), 3),
     call("fsopen", 430, 430, Kind::Mount),
-    flags(call("umount2", 166, 52, Kind::Unmount), 1),
+    call("umount2", 166, 52, Kind::Unmount),
     pathless(call("userfaultfd", 323, 374, Kind::Userfault)),
 ];
 

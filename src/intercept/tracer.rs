@@ -380,18 +380,28 @@ impl Tracer {
         }
     }
 
-    /// Sets registers and lets the thread run on. A sibling's exec can have taken its number over since its stop was told: that
-    /// one stands at its exec then, to be told next, and another program must not begin where this one was.
+    /// Sets registers and lets the thread run on.
     pub(super) fn resume_with(&mut self, tid: Tid, regs: &Registers) {
+        if self.set_registers(tid, regs) {
+            self.resume(tid, 0);
+        }
+    }
+
+    /// Sets registers; whether it did. A sibling's exec can have taken the thread's number over since its stop was told: that
+    /// one stands at its exec then, to be told next, and another program must not begin where this one was.
+    pub(super) fn set_registers(&mut self, tid: Tid, regs: &Registers) -> bool {
         if ptrace::stands_at_exec(tid) {
-            return;
+            return false;
         }
-        match ptrace::set_registers(tid, regs) {
-            // It came in between, and its own registers are lost.
-            Ok(()) if ptrace::stands_at_exec(tid) => end(tid),
-            Ok(()) => self.resume(tid, 0),
-            Err(error) => self.tolerate(Err(error)),
+        let set = ptrace::set_registers(tid, regs);
+        let done = set.is_ok();
+        self.tolerate(set);
+        // It came in between, and its own registers are lost.
+        let lost = done && ptrace::stands_at_exec(tid);
+        if lost {
+            end(tid);
         }
+        done && !lost
     }
 
     /// A tracee may be killed at any moment, also while it is stopped: that is no error.
@@ -412,7 +422,7 @@ impl Tracer {
 
     /// Runs a job on a tracee's memory, here or where it may block, and goes on with its result.
     pub(super) fn perform(&mut self, tid: Tid, job: Job, parked: Parked) {
-        // As in [`Self::resume_with`]: not into another program.
+        // As in [`Self::set_registers`]: not into another program.
         if job.writes() && ptrace::stands_at_exec(tid) {
             return;
         }

@@ -96,10 +96,10 @@ static pid_t another(void)
     return child;
 }
 
-int main(void)
+static int all(void)
 {
     char name[PATH_MAX];
-    if (!mkdtemp(top) || unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) ||
+    if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) ||
         mount("own", top, "tmpfs", 0, NULL) || chdir(top) || (table = open("/proc/self/mountinfo", O_RDONLY)) < 0)
         die("a namespace");
     mkdir("here", 0755);
@@ -158,5 +158,19 @@ int main(void)
     one("/here", "/link", 0);
     kill(other, SIGKILL);
     ended(other);
+    return verdict();
+}
+
+int main(void)
+{
+    /* Another process mounts on it, and takes another root. */
+    if (!mkdtemp(top))
+        die("mkdtemp");
+    pid_t child = fork();
+    if (child == 0)
+        _exit(all());
+    const char *how = ended(child);
+    CHECK(!strcmp(how, "exit 0"), "%s", how);
+    CHECK(!rmdir(top), "%s is left", top);
     return verdict();
 }

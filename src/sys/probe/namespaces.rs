@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use nix::fcntl::OFlag;
 
-use super::{LIED, LIMIT, Refusal, enter_and, errno, mount, outcome, wait};
+use super::{Attempt, LIED, LIMIT, Refusal, enter_and, errno, mount, outcome, wait};
 use crate::sys::spawn::fork_sharing_files;
 
 /// Exit code of a process that nobody killed.
@@ -20,14 +20,27 @@ const MOST: i32 = 255;
 /// killed by every Linux (pid_namespaces(7)), and by gVisor but for the one that reports 4.4.0.
 pub fn pid_namespace_outlives_init() -> bool {
     let Ok((read, write)) = nix::unistd::pipe2(OFlag::O_CLOEXEC) else { return false };
-    // SAFETY: the child makes system calls on integers that it has a copy of, and ends itself.
-    let maker = unsafe {
+    // SAFETY: system calls on integers.
+    let tried = unsafe { in_sharing_child(|| outlives_init(read.as_raw_fd(), write.as_raw_fd())) };
+    tried == Err(Refusal::NoEffect)
+}
+
+/// Runs `body` in a child that shares our descriptors.
+///
+/// # Safety
+/// `body` must be async-signal-safe: no allocation, no locks, no unwinding.
+unsafe fn in_sharing_child(body: impl FnOnce() -> i32) -> Attempt {
+    // SAFETY: the child calls only `body`, async-signal-safe by contract, and `_exit`.
+    let pid = unsafe {
         match fork_sharing_files() {
-            0 => libc::_exit(outlives_init(read.as_raw_fd(), write.as_raw_fd())),
+            0 => libc::_exit(body()),
             pid => pid,
         }
     };
-    maker > 0 && outcome(wait(maker, Instant::now() + LIMIT), maker) == Err(Refusal::NoEffect)
+    if pid < 0 {
+        return Err(Refusal::Errno(errno()));
+    }
+    outcome(wait(pid, Instant::now() + LIMIT), pid)
 }
 
 /// What the maker of the namespace does; its exit code.
@@ -67,19 +80,13 @@ unsafe fn outlives_init(read: i32, write: i32) -> i32 {
 /// as in gVisor (`getMountpoint` in `pkg/sentry/vfs/mount.go`). Linux says EINVAL. An error where it could not be tried.
 pub fn unmounts_what_lies_elsewhere() -> Result<bool, Refusal> {
     let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|errno| Refusal::Errno(errno as i32))?;
-    // SAFETY: the child makes system calls on integers and constant strings, and ends itself.
-    let maker = unsafe {
-        match fork_sharing_files() {
-            0 => libc::_exit(enter_and(libc::CLONE_NEWNS, || {
-                unmounts_anothers(read.as_raw_fd(), write.as_raw_fd())
-            })),
-            pid => pid,
-        }
+    // SAFETY: system calls on integers and constant strings.
+    let tried = unsafe {
+        in_sharing_child(|| {
+            enter_and(libc::CLONE_NEWNS, || unmounts_anothers(read.as_raw_fd(), write.as_raw_fd()))
+        })
     };
-    if maker < 0 {
-        return Err(Refusal::Errno(errno()));
-    }
-    match outcome(wait(maker, Instant::now() + LIMIT), maker) {
+    match tried {
         Ok(()) => Ok(false),
         Err(Refusal::NoEffect) => Ok(true),
         Err(refusal) => Err(refusal),
