@@ -251,7 +251,8 @@ mod tests {
     #[test]
     fn of_other_namespaces_all_do() {
         let mut unshare = Command::new("unshare");
-        unshare.args(["--mount", "sh", "-c", "sleep 60 & echo $!; wait"]).stdout(Stdio::piped());
+        // Neither ends by itself when the other one does.
+        unshare.args(["--mount", "sh", "-c", "sleep 60 & echo $!; exec sleep 60"]).stdout(Stdio::piped());
         let mut shell = unshare.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
