@@ -203,6 +203,9 @@ impl Tracer {
             ptrace::seize(pid)?;
             self.tracees.insert(pid);
             self.count_tracees();
+            if spawn.new_session {
+                self.remember_session(pid);
+            }
         }
         let (sender, exit) = mpsc::channel();
         self.exits.insert(pid, sender);

@@ -25,6 +25,7 @@ mod serve;
 mod steps;
 pub mod syscalls;
 mod tracer;
+mod turns;
 mod unmount;
 mod walk;
 

@@ -3,7 +3,7 @@
 //! It blocks in wait4 alone. Once a page fault of a tracee may wait for another (`faults`), tracee memory is touched by
 //! other threads and this one also listens for their results.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::Display;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getsid};
 
 use super::Backend;
 use super::active::Active;
@@ -30,6 +30,7 @@ use super::pid_namespaces::PidNamespaces;
 use super::probe::Probe;
 use super::seldom::Seldom;
 use super::steps::{Parked, Pending};
+use super::turns::{Party, Turns};
 use super::unmount::Unmounts;
 use crate::rules::observed::{Observed, Scalar};
 use crate::sys::ptrace::{self, Registers, Tid};
@@ -37,8 +38,10 @@ use crate::sys::seccomp::Instruction;
 use crate::sys::signal::Dispositions;
 use crate::sys::wait::{self, Event, Waited};
 
-/// After so many stops served as they come, every thread that waits has its turn.
+/// After so many stops served as they come, those that wait take turns.
 const IN_A_ROW: u32 = 16;
+/// Sessions of the node that are remembered: what an earlier k3s started may live on.
+const MOST_SESSIONS: usize = 8;
 
 /// All that the tracer thread owns.
 pub struct Tracer {
@@ -56,8 +59,9 @@ pub struct Tracer {
     pub(super) exits: HashMap<Tid, Sender<Exited>>,
     pub(super) tracees: HashSet<Tid>,
     pub(super) idle_waiters: Vec<Sender<()>>,
-    /// Kept for its room alone.
-    waiting: Vec<(Tid, Event)>,
+    turns: Turns,
+    /// The sessions that were started at our own request, and ours.
+    node_sessions: VecDeque<Tid>,
     pub(super) pending: HashMap<Tid, Pending>,
     pub(super) parked: HashMap<Tid, (u64, Parked)>,
     /// Scratch pages of threads whose redirected call is under way, or was interrupted.
@@ -103,7 +107,8 @@ impl Tracer {
             exits: HashMap::new(),
             tracees: HashSet::new(),
             idle_waiters: Vec::new(),
-            waiting: Vec::new(),
+            turns: Turns::default(),
+            node_sessions: getsid(None).map(Pid::as_raw).into_iter().collect(),
             pending: HashMap::new(),
             parked: HashMap::new(),
             scratch: HashMap::new(),
@@ -138,7 +143,7 @@ impl Tracer {
                         in_a_row += 1;
                         if in_a_row >= IN_A_ROW {
                             in_a_row = 0;
-                            self.serve_all_that_wait();
+                            self.serve_in_turns();
                         }
                     }
                     // Sleep until a request rings.
@@ -175,7 +180,7 @@ impl Tracer {
             return;
         };
         loop {
-            let served = self.serve_all_that_wait();
+            let served = self.serve_round();
             for (tid, token, done) in self.offload.finished() {
                 self.offloaded(tid, token, done);
             }
@@ -194,23 +199,43 @@ impl Tracer {
         }
     }
 
-    /// Serves every thread that waits, once; whether there was one. The kernel names whichever it finds first in its list, so
-    /// a few busy threads would otherwise be served before all others, for as long as they please. None runs on before all
-    /// are known: each can wait but once until then, see [`note`].
-    fn serve_all_that_wait(&mut self) -> bool {
-        let mut waiting = std::mem::take(&mut self.waiting);
+    /// Serves until nobody waits.
+    fn serve_in_turns(&mut self) {
+        while !self.faults_may_wait && self.serve_round() {
+            self.take_requests();
+        }
+    }
+
+    /// Serves those whose turn it is; whether there was one. None runs on before all that wait are known: each can wait but
+    /// once until then, see [`Turns::note`].
+    fn serve_round(&mut self) -> bool {
         let mut last = wait::wait_any(false);
         while let Ok(Waited::For(tid, event)) = last {
-            note(&mut waiting, (tid, event));
+            self.turns.note(tid, event, self.party(tid, event));
             last = wait::wait_any(false);
         }
-        let any = !waiting.is_empty();
-        if !any && matches!(last, Ok(Waited::Nobody)) {
+        let due = self.turns.round();
+        if due.is_empty() && matches!(last, Ok(Waited::Nobody)) {
             self.alone();
         }
-        waiting.drain(..).for_each(|(tid, event)| self.guarded(tid, event));
-        self.waiting = waiting;
+        let any = !due.is_empty();
+        due.into_iter().for_each(|(tid, event)| self.guarded(tid, event));
         any
+    }
+
+    fn party(&self, tid: Tid, event: Event) -> Party {
+        // It may have been killed since.
+        let session =
+            if event.ends() { None } else { getsid(Some(Pid::from_raw(tid))).ok().map(Pid::as_raw) };
+        session.filter(|session| !self.node_sessions.contains(session)).map_or(Party::Node, Party::Session)
+    }
+
+    /// What a launched process runs in its session is the node's own.
+    pub(super) fn remember_session(&mut self, session: Tid) {
+        self.node_sessions.push_back(session);
+        if self.node_sessions.len() > MOST_SESSIONS {
+            self.node_sessions.remove(1);
+        }
     }
 
     /// Nothing that one stop does may end the loop.
@@ -449,15 +474,6 @@ fn end(tid: Tid) {
     let _ = kill(Pid::from_raw(tid), Signal::SIGKILL);
 }
 
-/// Adds a stop or an end to those that wait. A thread that waits can yet be killed, and a sibling's exec can take its number
-/// over: then nobody stands at the earlier stop any more. An end stays, whoever has the number now.
-fn note(waiting: &mut Vec<(Tid, Event)>, (tid, event): (Tid, Event)) {
-    if event == Event::Exec || event.ends() {
-        waiting.retain(|(earlier, what)| *earlier != tid || what.ends());
-    }
-    waiting.push((tid, event));
-}
-
 /// What a job's result is for. Nothing, if its thread is gone; whoever has its number now may wait for a job of its own.
 fn claim(parked: &mut HashMap<Tid, (u64, Parked)>, tid: Tid, token: u64) -> Option<Parked> {
     let meant = parked.get(&tid).is_some_and(|(wanted, _)| *wanted == token);
@@ -467,22 +483,6 @@ fn claim(parked: &mut HashMap<Tid, (u64, Parked)>, tid: Tid, token: u64) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_stop_that_nobody_stands_at_any_more_is_not_served() {
-        let noted = |events: &[(Tid, Event)]| {
-            let mut waiting = Vec::new();
-            events.iter().for_each(|one| note(&mut waiting, *one));
-            waiting
-        };
-        let others = [(7, Event::Seccomp), (9, Event::Exited(0))];
-        let exec = noted(&[others[0], (8, Event::Syscall), others[1], (8, Event::Exec)]);
-        assert_eq!(exec, [others[0], others[1], (8, Event::Exec)]);
-        let killed = noted(&[(8, Event::Seccomp), others[0], (8, Event::Killed(9))]);
-        assert_eq!(killed, [others[0], (8, Event::Killed(9))]);
-        let number_anew = [(8, Event::Exited(0)), (8, Event::Attached), (8, Event::Killed(9))];
-        assert_eq!(noted(&number_anew), [number_anew[0], number_anew[2]]);
-    }
 
     #[test]
     fn a_late_result_does_not_take_what_the_next_holder_of_the_number_waits_for() {
