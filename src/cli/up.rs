@@ -105,9 +105,9 @@ impl Start {
         Ok(Options { mode, files: files?, safe: self.safe, k3s_flags, ..Options::default() })
     }
 
-    /// Whether anything but the executable was asked for.
+    /// Whether anything but the executable and what is read at the start was asked for.
     fn asks_for_something(&self) -> bool {
-        self.mode != ModeArg::Auto || !self.files.is_empty() || self.safe
+        self.mode != ModeArg::Auto || self.safe
     }
 }
 
@@ -174,10 +174,16 @@ fn adopt(args: Args, paths: &Paths, view: &View, bound: Bound, phases: &mut Phas
         return Err(Failure::new(Exit::Failed, message).hint("sandbar down, then sandbar up --safe"));
     }
     phases.begin(&format!("Already running (supervisor pid {})", running.pid));
+    for file in &args.start.files {
+        phases.warn(&format!(
+            "{0} is read when sandbar starts, and it runs already; now: kubectl apply -f {0}",
+            file.display()
+        ));
+    }
     if args.start.asks_for_something() || !args.k3s_flags.is_empty() {
         let asked = args.start.asked(paths, args.k3s_flags)?;
-        let Options { k3s, k3s_version, .. } = running.options.clone();
-        let same = Options { k3s, k3s_version, ..asked };
+        let Options { k3s, k3s_version, files, .. } = running.options.clone();
+        let same = Options { k3s, k3s_version, files, ..asked };
         if same != running.options {
             let flags = running.options.k3s_flags.join(" ");
             phases.warn(&format!(

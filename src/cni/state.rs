@@ -6,7 +6,9 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, fcntl};
@@ -88,28 +90,11 @@ impl Store {
     pub fn open(dir: &Path, limit: Duration) -> Result<Self, CniError> {
         let make = DirBuilder::new().recursive(true).mode(0o700).create(dir.join("attachments"));
         make.map_err(CniError::io(format!("make {}", dir.display())))?;
-        let path = dir.join("lock");
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let mut file = file.map_err(CniError::io(format!("open {}", path.display())))?;
-        let deadline = Instant::now() + limit;
-        loop {
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => {
-                    // What we start inherits it: if we are killed, the next call waits for host-local to have ended too.
-                    let inherit = fcntl(&*lock, FcntlArg::F_SETFD(FdFlag::empty()));
-                    inherit.map_err(|errno| CniError::io("hand the lock on")(errno.into()))?;
-                    return Ok(Self { dir: dir.to_owned(), _lock: lock });
-                }
-                Err((_, Errno::EWOULDBLOCK)) if Instant::now() > deadline => {
-                    return Err(CniError::Busy { path: path.display().to_string() });
-                }
-                Err((again, Errno::EWOULDBLOCK | Errno::EINTR)) => file = again,
-                Err((_, errno)) => {
-                    return Err(CniError::io(format!("lock {}", path.display()))(errno.into()));
-                }
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let lock = take(&dir.join("lock"), limit)?;
+        // What we start inherits it: if we are killed, the next call waits for host-local to have ended too.
+        let inherit = fcntl(&*lock, FcntlArg::F_SETFD(FdFlag::empty()));
+        inherit.map_err(|errno| CniError::io("hand the lock on")(errno.into()))?;
+        Ok(Self { dir: dir.to_owned(), _lock: lock })
     }
 
     /// Where it lies.
@@ -192,6 +177,33 @@ impl Store {
     }
 }
 
+/// Takes a lock. Waiting for it is left to the kernel, which keeps the order.
+fn take(path: &Path, limit: Duration) -> Result<Flock<File>, CniError> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    let file = file.map_err(CniError::io(format!("open {}", path.display())))?;
+    let failed = |(_, errno): (File, Errno)| CniError::io(format!("lock {}", path.display()))(errno.into());
+    match lock(file, FlockArg::LockExclusiveNonblock) {
+        Err((file, Errno::EWOULDBLOCK)) => {
+            let (sender, receiver) = mpsc::channel();
+            // Got too late, it goes with the answer that nobody waits for.
+            let waits = move || drop(sender.send(lock(file, FlockArg::LockExclusive)));
+            thread::Builder::new().spawn(waits).map_err(CniError::io("start a thread"))?;
+            let busy = |_| CniError::Busy { path: path.display().to_string() };
+            receiver.recv_timeout(limit).map_err(busy)?.map_err(failed)
+        }
+        tried => tried.map_err(failed),
+    }
+}
+
+fn lock(mut file: File, how: FlockArg) -> Result<Flock<File>, (File, Errno)> {
+    loop {
+        match Flock::lock(file, how) {
+            Err((again, Errno::EINTR)) => file = again,
+            done => return done,
+        }
+    }
+}
+
 fn remove(path: &Path) -> Result<(), CniError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -236,6 +248,7 @@ mod tests {
         let refused = Store::open(dir.path(), Duration::from_millis(30)).unwrap_err();
         assert_eq!(refused.code(), 11);
         drop(held);
-        Store::open(dir.path(), Duration::ZERO).unwrap();
+        // The one that has given up may yet get it, for a moment.
+        Store::open(dir.path(), Duration::from_secs(60)).unwrap();
     }
 }
