@@ -6,7 +6,9 @@ check "up ends with a ready cluster and prints the next command" says kubectl "$
 echo "        (up took $((SECONDS - started)) s)"
 check "up again is harmless" "$sandbar" up
 told() { "$sandbar" up -f "$1" 2>&1 >/dev/null; }
-check "and says that a file is read at the start alone" says "kubectl apply -f /no/such.yaml" told /no/such.yaml
+sample=$root/manifests/samples/mount.yaml
+check "and says that a file is read at the start alone" says "kubectl apply -f $sample" told "$sample"
+refused "unless there is none" "/no/such.yaml: No such file" "$sandbar" up -f /no/such.yaml
 check "status says ready" equals true status .ready
 check "namespaces are listed" says kube-system kubectl get ns
 check "the profile becomes Ready" within 10 kubectl wait --for=condition=Ready --timeout=1s sbx --all

@@ -36,6 +36,21 @@ check "deleted" kubectl delete sbx newer
 check "the profile's is back" within 5 equals $'10 TracerPid:\t0' seen
 kill "$reader"
 check "nothing is traced at the end" nothing_traced
+
+# The case in which gVisor takes all mounts along, which takes interception to keep it from: docs/node.md.
+if [[ $place == gvisor || $place == gvisor-strict ]]; then
+  check "a pod that shows itself all of /run" shows_itself_run
+  check "and runs" ready other 60
+  check "the sandbox of one beside it dies by itself" kill -9 "$(first_process free)"
+  waits_for() { status '.k3s.waitingFor // ""'; }
+  check "status says that all mounts are gone, and what helps" within 60 says "sandbar down" waits_for
+  check "so does an event" says MountsLost status '.events[].reason'
+  check "down" "$sandbar" down
+  check "nothing is left of it" within 10 as_before
+  check "and up" "$sandbar" up "${flags[@]}"
+  check "bring the node back" has_mounts
+  check "its pods, too" ready other 90
+fi
 check "down with it all" "$sandbar" down
 check "again nothing is left" within 10 as_before
 check "a purge" "$sandbar" down --purge

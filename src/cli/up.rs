@@ -175,6 +175,8 @@ fn adopt(args: Args, paths: &Paths, view: &View, bound: Bound, phases: &mut Phas
     }
     phases.begin(&format!("Already running (supervisor pid {})", running.pid));
     for file in &args.start.files {
+        std::fs::metadata(file)
+            .map_err(|why| Failure::new(Exit::Failed, format!("{}: {why}", file.display())))?;
         phases.warn(&format!(
             "{0} is read when sandbar starts, and it runs already; now: kubectl apply -f {0}",
             file.display()

@@ -177,7 +177,7 @@ impl Store {
     }
 }
 
-/// Takes a lock. Waiting for it is left to the kernel, which keeps the order.
+/// Takes a lock. Waiting for it is left to the kernel, which wakes who waits.
 fn take(path: &Path, limit: Duration) -> Result<Flock<File>, CniError> {
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
     let file = file.map_err(CniError::io(format!("open {}", path.display())))?;
@@ -247,8 +247,14 @@ mod tests {
         let held = Store::open(dir.path(), Duration::ZERO).unwrap();
         let refused = Store::open(dir.path(), Duration::from_millis(30)).unwrap_err();
         assert_eq!(refused.code(), 11);
-        drop(held);
-        // The one that has given up may yet get it, for a moment.
-        Store::open(dir.path(), Duration::from_secs(60)).unwrap();
+        thread::scope(|scope| {
+            let next = scope.spawn(|| Store::open(dir.path(), Duration::from_secs(60)));
+            thread::sleep(Duration::from_millis(30));
+            assert!(!next.is_finished());
+            drop(held);
+            let next = next.join().unwrap().unwrap();
+            assert!(Store::open(dir.path(), Duration::ZERO).is_err());
+            drop(next);
+        });
     }
 }

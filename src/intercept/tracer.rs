@@ -3,7 +3,7 @@
 //! It blocks in wait4 alone. Once a page fault of a tracee may wait for another (`faults`), tracee memory is touched by
 //! other threads and this one also listens for their results.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,7 +30,7 @@ use super::pid_namespaces::PidNamespaces;
 use super::probe::Probe;
 use super::seldom::Seldom;
 use super::steps::{Parked, Pending};
-use super::turns::{Party, Turns};
+use super::turns::{NodeSessions, Turns};
 use super::unmount::Unmounts;
 use crate::rules::observed::{Observed, Scalar};
 use crate::sys::ptrace::{self, Registers, Tid};
@@ -40,8 +40,6 @@ use crate::sys::wait::{self, Event, Waited};
 
 /// After so many stops served as they come, those that wait take turns.
 const IN_A_ROW: u32 = 16;
-/// Sessions of the node that are remembered: what an earlier k3s started may live on.
-const MOST_SESSIONS: usize = 8;
 
 /// All that the tracer thread owns.
 pub struct Tracer {
@@ -60,8 +58,7 @@ pub struct Tracer {
     pub(super) tracees: HashSet<Tid>,
     pub(super) idle_waiters: Vec<Sender<()>>,
     turns: Turns,
-    /// The sessions that were started at our own request, and ours.
-    node_sessions: VecDeque<Tid>,
+    node_sessions: NodeSessions,
     pub(super) pending: HashMap<Tid, Pending>,
     pub(super) parked: HashMap<Tid, (u64, Parked)>,
     /// Scratch pages of threads whose redirected call is under way, or was interrupted.
@@ -108,7 +105,7 @@ impl Tracer {
             tracees: HashSet::new(),
             idle_waiters: Vec::new(),
             turns: Turns::default(),
-            node_sessions: getsid(None).map(Pid::as_raw).into_iter().collect(),
+            node_sessions: NodeSessions::new(getsid(None).ok().map(Pid::as_raw)),
             pending: HashMap::new(),
             parked: HashMap::new(),
             scratch: HashMap::new(),
@@ -177,7 +174,7 @@ impl Tracer {
         let Ok(children) = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK) else {
             tracing::error!("no signalfd: tracee memory is read inline although that may wait for a tracee");
             self.faults_may_wait = false;
-            return;
+            return self.serve_in_turns();
         };
         loop {
             let served = self.serve_round();
@@ -211,7 +208,7 @@ impl Tracer {
     fn serve_round(&mut self) -> bool {
         let mut last = wait::wait_any(false);
         while let Ok(Waited::For(tid, event)) = last {
-            self.turns.note(tid, event, self.party(tid, event));
+            self.turns.note(tid, event, self.whose_turn(tid, event));
             last = wait::wait_any(false);
         }
         let due = self.turns.round();
@@ -223,19 +220,20 @@ impl Tracer {
         any
     }
 
-    fn party(&self, tid: Tid, event: Event) -> Party {
-        // It may have been killed since.
-        let session =
-            if event.ends() { None } else { getsid(Some(Pid::from_raw(tid))).ok().map(Pid::as_raw) };
-        session.filter(|session| !self.node_sessions.contains(session)).map_or(Party::Node, Party::Session)
+    /// The session that has to wait for its turn with this.
+    fn whose_turn(&self, tid: Tid, event: Event) -> Option<Tid> {
+        // An exec changes who has a number, and an unmount keeps others waiting.
+        let at_once = event.ends() || event == Event::Exec || self.is_unmounting(tid);
+        // One that is gone by now has no session.
+        let session = if at_once { None } else { session(tid) };
+        session.filter(|session| !self.node_sessions.contains(*session))
     }
 
     /// What a launched process runs in its session is the node's own.
-    pub(super) fn remember_session(&mut self, session: Tid) {
-        self.node_sessions.push_back(session);
-        if self.node_sessions.len() > MOST_SESSIONS {
-            self.node_sessions.remove(1);
-        }
+    pub(super) fn remember_session(&mut self, launched: Tid) {
+        let Self { node_sessions, tracees, .. } = self;
+        let ours = std::process::id() as Tid;
+        node_sessions.add(launched, || tracees.iter().copied().chain([ours]).filter_map(session).collect());
     }
 
     /// Nothing that one stop does may end the loop.
@@ -248,6 +246,10 @@ impl Tracer {
 
     fn offloaded(&mut self, tid: Tid, token: u64, done: Done) {
         let Some(parked) = claim(&mut self.parked, tid, token) else { return };
+        // A sibling's exec has taken the number over, to be told next.
+        if ptrace::stands_at_exec(tid) {
+            return;
+        }
         if catch_unwind(AssertUnwindSafe(|| self.proceed(tid, parked, done))).is_err() {
             self.rescue(tid);
         }
@@ -299,6 +301,7 @@ impl Tracer {
     fn met(&mut self, tid: Tid) {
         if self.tracees.insert(tid) {
             self.forget(tid);
+            self.node_sessions.met(tid);
             self.count_tracees();
             if self.pid_namespaces.as_mut().is_some_and(|namespaces| !namespaces.met(tid)) {
                 end(tid);
@@ -466,6 +469,11 @@ impl Tracer {
             }
         }
     }
+}
+
+/// The session of a thread that is not gone.
+fn session(tid: Tid) -> Option<Tid> {
+    getsid(Some(Pid::from_raw(tid))).ok().map(Pid::as_raw)
 }
 
 /// Kills a tracee that the kernel should have.

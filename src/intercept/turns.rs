@@ -1,49 +1,88 @@
-//! Who is served when many threads wait: a container in a storm must not keep the node, or another container, from its turn.
+//! Who is served when many threads wait: one container in a storm must not keep the node, or another container, from its turn.
 //!
-//! The kernel names whichever waiting thread it finds first in its list. Here all that wait are known before anyone is served,
-//! and each session gets one turn of a round: runc gives every container one of its own. The node's session is not counted.
+//! The kernel names whichever waiting thread it finds first in its list. Here all that wait are known before one is served, and a
+//! round serves one of each session: runc gives every container one of its own. A program that makes a session for each of its
+//! processes is served as often as it has any; the node's sessions have all of theirs served.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use crate::sys::ptrace::Tid;
 use crate::sys::wait::Event;
 
-/// Whose turn a stop takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Party {
-    /// Nobody's: what the node itself runs, and what is no more.
-    Node,
-    /// That of the session with this id.
-    Session(Tid),
-}
+/// Stops of a session that a round serves if no other session waits: to ask who waits looks at every tracee.
+const ALONE: usize = 16;
+/// Sessions remembered before those that have ended are sought, at least.
+const MANY_SESSIONS: usize = 64;
 
-/// Stops and ends that were told and not yet served, the oldest first.
+/// Stops and ends that were told and not yet served.
 #[derive(Debug, Default)]
 pub struct Turns {
-    waiting: Vec<(Tid, Event, Party)>,
+    at_once: Vec<(Tid, Event)>,
+    /// By session, the oldest first.
+    in_turn: BTreeMap<Tid, VecDeque<(Tid, Event)>>,
 }
 
 impl Turns {
-    /// Adds a stop or an end. A thread that waits can yet be killed, and a sibling's exec can take its number over: then nobody
-    /// stands at the earlier stop any more. An end stays, whoever has the number now.
-    pub fn note(&mut self, tid: Tid, event: Event, party: Party) {
+    /// Adds a stop or an end, with the session whose turn it takes; it is served at once if none. A thread that waits can yet be
+    /// killed, and a sibling's exec can take its number over: then nobody stands at the earlier stop any more. An end stays,
+    /// whoever has the number now.
+    pub fn note(&mut self, tid: Tid, event: Event, session: Option<Tid>) {
         if event == Event::Exec || event.ends() {
-            self.waiting.retain(|(earlier, what, _)| *earlier != tid || what.ends());
+            self.at_once.retain(|(earlier, what)| *earlier != tid || what.ends());
+            self.in_turn.retain(|_, waiting| {
+                waiting.retain(|(earlier, _)| *earlier != tid);
+                !waiting.is_empty()
+            });
         }
-        self.waiting.push((tid, event, party));
+        match session {
+            Some(session) => self.in_turn.entry(session).or_default().push_back((tid, event)),
+            None => self.at_once.push((tid, event)),
+        }
     }
 
     /// Whom to serve next, in this order; nobody only if nobody waits.
     pub fn round(&mut self) -> Vec<(Tid, Event)> {
-        let (mut served, mut late) = (HashSet::new(), HashSet::new());
-        let mut turn = |tid: Tid, party| match party {
-            // What became of a number is told in order.
-            _ if late.contains(&tid) => false,
-            Party::Session(session) if !served.insert(session) => !late.insert(tid),
-            _ => true,
-        };
-        let due = self.waiting.extract_if(.., |(tid, _, party)| turn(*tid, *party));
-        due.map(|(tid, event, _)| (tid, event)).collect()
+        let share = if self.in_turn.len() == 1 { ALONE } else { 1 };
+        let mut due = std::mem::take(&mut self.at_once);
+        self.in_turn.retain(|_, waiting| {
+            due.extend(waiting.drain(..share.min(waiting.len())));
+            !waiting.is_empty()
+        });
+        due
+    }
+}
+
+/// The sessions that were started at our own request, and ours. They may outlive what was started.
+#[derive(Debug)]
+pub struct NodeSessions {
+    known: HashSet<Tid>,
+    many: usize,
+}
+
+impl NodeSessions {
+    /// Ours alone.
+    pub fn new(ours: Option<Tid>) -> Self {
+        Self { known: ours.into_iter().collect(), many: MANY_SESSIONS }
+    }
+
+    /// Adds one; `living` tells the sessions of all that are not to be forgotten.
+    pub fn add(&mut self, session: Tid, living: impl FnOnce() -> HashSet<Tid>) {
+        if self.known.len() >= self.many {
+            let living = living();
+            self.known.retain(|known| living.contains(known));
+            self.many = MANY_SESSIONS.max(2 * self.known.len());
+        }
+        self.known.insert(session);
+    }
+
+    /// A new process has this number, which no session has then: numbers of sessions are not given away while they last.
+    pub fn met(&mut self, tid: Tid) {
+        self.known.remove(&tid);
+    }
+
+    /// Whether a session is one of them.
+    pub fn contains(&self, session: Tid) -> bool {
+        self.known.contains(&session)
     }
 }
 
@@ -51,61 +90,73 @@ impl Turns {
 mod tests {
     use super::*;
 
-    fn turns(events: &[(Tid, Event, Party)]) -> Turns {
+    const STOP: Event = Event::Seccomp;
+
+    fn turns(events: &[(Tid, Event, Option<Tid>)]) -> Turns {
         let mut turns = Turns::default();
-        events.iter().for_each(|(tid, event, party)| turns.note(*tid, *event, *party));
+        events.iter().for_each(|(tid, event, session)| turns.note(*tid, *event, *session));
         turns
+    }
+
+    fn served(turns: &mut Turns) -> Vec<Tid> {
+        turns.round().into_iter().map(|(tid, _)| tid).collect()
     }
 
     #[test]
     fn a_stop_that_nobody_stands_at_any_more_is_not_served() {
         let noted = |events: &[(Tid, Event)]| {
-            turns(&events.iter().map(|(tid, event)| (*tid, *event, Party::Node)).collect::<Vec<_>>()).round()
+            turns(&events.iter().map(|(tid, event)| (*tid, *event, None)).collect::<Vec<_>>()).round()
         };
-        let others = [(7, Event::Seccomp), (9, Event::Exited(0))];
+        let others = [(7, STOP), (9, Event::Exited(0))];
         let exec = noted(&[others[0], (8, Event::Syscall), others[1], (8, Event::Exec)]);
         assert_eq!(exec, [others[0], others[1], (8, Event::Exec)]);
-        let killed = noted(&[(8, Event::Seccomp), others[0], (8, Event::Killed(9))]);
+        let killed = noted(&[(8, STOP), others[0], (8, Event::Killed(9))]);
         assert_eq!(killed, [others[0], (8, Event::Killed(9))]);
         let number_anew = [(8, Event::Exited(0)), (8, Event::Attached), (8, Event::Killed(9))];
         assert_eq!(noted(&number_anew), [number_anew[0], number_anew[2]]);
     }
 
     #[test]
-    fn each_session_has_one_turn_a_round_and_the_node_has_all_of_its_own() {
-        let stop = |tid, party| (tid, Event::Seccomp, party);
-        let storm = (10..15).map(|tid| stop(tid, Party::Session(10)));
-        let rest = [stop(20, Party::Session(20)), stop(1, Party::Node), stop(2, Party::Node)];
-        let mut turns = turns(&storm.chain(rest).collect::<Vec<_>>());
-        let mut round = || turns.round().into_iter().map(|(tid, _)| tid).collect::<Vec<_>>();
-        assert_eq!(round(), [10, 20, 1, 2]);
-        assert_eq!(round(), [11]);
-        turns.note(21, Event::Seccomp, Party::Session(20));
-        let mut round = || turns.round().into_iter().map(|(tid, _)| tid).collect::<Vec<_>>();
-        assert_eq!((round(), round(), round()), (vec![12, 21], vec![13], vec![14]));
-        assert!(round().is_empty());
+    fn nor_is_one_that_has_waited_for_its_turn() {
+        let mut turns =
+            turns(&[(10, STOP, Some(1)), (11, STOP, Some(1)), (12, STOP, Some(1)), (20, STOP, Some(2))]);
+        assert_eq!(served(&mut turns), [10, 20]);
+        turns.note(11, Event::Killed(9), None);
+        turns.note(12, Event::Exec, None);
+        assert_eq!(turns.round(), [(11, Event::Killed(9)), (12, Event::Exec)]);
+        assert!(turns.round().is_empty());
     }
 
     #[test]
-    fn what_became_of_a_number_stays_in_order() {
-        let session = Party::Session(7);
-        let mut turns = turns(&[
-            (7, Event::Seccomp, session),
-            (8, Event::Attached, session),
-            (8, Event::Exited(0), Party::Node),
-            (8, Event::Attached, session),
-            (9, Event::Exited(0), Party::Node),
-        ]);
-        // The end of 8 has taken its first stop away, and does not wait for a turn.
-        let ended = Event::Exited(0);
-        assert_eq!(turns.round(), [(7, Event::Seccomp), (8, ended), (9, ended)]);
-        assert_eq!(turns.round(), [(8, Event::Attached)]);
+    fn each_session_has_one_turn_a_round_and_the_node_has_all_of_its_own() {
+        let storm = (10..15).map(|tid| (tid, STOP, Some(10)));
+        let mut turns =
+            turns(&storm.chain([(20, STOP, Some(20)), (1, STOP, None), (2, STOP, None)]).collect::<Vec<_>>());
+        assert_eq!(served(&mut turns), [1, 2, 10, 20]);
+        turns.note(21, STOP, Some(20));
+        assert_eq!(served(&mut turns), [11, 21]);
+        assert_eq!(served(&mut turns), [12, 13, 14], "nobody else waits");
+        assert!(turns.round().is_empty());
+    }
 
-        let mut turns = Turns::default();
-        turns.note(7, Event::Seccomp, session);
-        turns.note(8, Event::Attached, session);
-        turns.note(8, Event::Made, Party::Node);
-        assert_eq!(turns.round(), [(7, Event::Seccomp)]);
-        assert_eq!(turns.round(), [(8, Event::Attached), (8, Event::Made)]);
+    #[test]
+    fn a_session_alone_is_not_served_for_long_either() {
+        let mut turns = turns(&(0..100).map(|tid| (tid, STOP, Some(1))).collect::<Vec<_>>());
+        assert_eq!(served(&mut turns).len(), ALONE);
+        turns.note(200, STOP, Some(2));
+        assert_eq!(served(&mut turns), [16, 200]);
+    }
+
+    #[test]
+    fn a_session_of_the_node_is_forgotten_when_its_number_is_given_away_or_it_has_ended() {
+        let mut sessions = NodeSessions::new(Some(1));
+        sessions.add(2, HashSet::new);
+        sessions.met(2);
+        assert!(sessions.contains(1) && !sessions.contains(2));
+        for session in 100..1000 {
+            sessions.add(session, || HashSet::from([1, 100]));
+        }
+        assert!(sessions.contains(1) && sessions.contains(100) && sessions.contains(999));
+        assert!(!sessions.contains(101) && sessions.known.len() <= MANY_SESSIONS, "{}", sessions.known.len());
     }
 }

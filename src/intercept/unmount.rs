@@ -76,7 +76,8 @@ impl Tracer {
         }
     }
 
-    fn is_unmounting(&self, tid: Tid) -> bool {
+    /// Whether others wait for its unmount.
+    pub(super) fn is_unmounting(&self, tid: Tid) -> bool {
         let judged = matches!(self.parked.get(&tid), Some((_, Parked::Unmount { .. })));
         judged || self.pending.get(&tid).is_some_and(|pending| matches!(pending.step, Step::Unmount))
     }
