@@ -222,9 +222,10 @@ impl Tracer {
 
     /// The session that has to wait for its turn with this.
     fn whose_turn(&self, tid: Tid, event: Event) -> Option<Tid> {
-        // An exec changes who has a number, and an unmount keeps others waiting.
-        let at_once = event.ends() || event == Event::Exec || self.is_unmounting(tid);
-        // One that is gone by now has no session.
+        let of_number = event.ends() || event == Event::Exec || !self.tracees.contains(&tid);
+        // Others may wait for the unmount.
+        let at_once = of_number || self.is_unmounting(tid);
+        // One that is gone may have no session any more.
         let session = if at_once { None } else { session(tid) };
         session.filter(|session| !self.node_sessions.contains(*session))
     }
@@ -233,7 +234,12 @@ impl Tracer {
     pub(super) fn remember_session(&mut self, launched: Tid) {
         let Self { node_sessions, tracees, .. } = self;
         let ours = std::process::id() as Tid;
-        node_sessions.add(launched, || tracees.iter().copied().chain([ours]).filter_map(session).collect());
+        // One that was launched just now may not have made its session yet.
+        let living = || {
+            let all = tracees.iter().copied().chain([ours]);
+            all.flat_map(|tid| [Some(tid), session(tid)]).flatten().collect()
+        };
+        node_sessions.add(launched, living);
     }
 
     /// Nothing that one stop does may end the loop.

@@ -1,15 +1,16 @@
 //! Who is served when many threads wait: one container in a storm must not keep the node, or another container, from its turn.
 //!
 //! The kernel names whichever waiting thread it finds first in its list. Here all that wait are known before one is served, and a
-//! round serves one of each session: runc gives every container one of its own. A program that makes a session for each of its
-//! processes is served as often as it has any; the node's sessions have all of theirs served.
+//! round serves one of each session: runc gives every container one of its own. The node's sessions have all of theirs served. What
+//! changes who has a number takes no turn: first stops, execs and ends. Nor is a program bounded that makes a session for each of
+//! its processes.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use crate::sys::ptrace::Tid;
 use crate::sys::wait::Event;
 
-/// Stops of a session that a round serves if no other session waits: to ask who waits looks at every tracee.
+/// Stops of a session that a round serves if nobody else waits: to ask who waits looks at every tracee.
 const ALONE: usize = 16;
 /// Sessions remembered before those that have ended are sought, at least.
 const MANY_SESSIONS: usize = 64;
@@ -42,7 +43,8 @@ impl Turns {
 
     /// Whom to serve next, in this order; nobody only if nobody waits.
     pub fn round(&mut self) -> Vec<(Tid, Event)> {
-        let share = if self.in_turn.len() == 1 { ALONE } else { 1 };
+        let alone = self.in_turn.len() == 1 && self.at_once.is_empty();
+        let share = if alone { ALONE } else { 1 };
         let mut due = std::mem::take(&mut self.at_once);
         self.in_turn.retain(|_, waiting| {
             due.extend(waiting.drain(..share.min(waiting.len())));
@@ -145,6 +147,8 @@ mod tests {
         assert_eq!(served(&mut turns).len(), ALONE);
         turns.note(200, STOP, Some(2));
         assert_eq!(served(&mut turns), [16, 200]);
+        turns.note(300, STOP, None);
+        assert_eq!(served(&mut turns), [300, 17]);
     }
 
     #[test]

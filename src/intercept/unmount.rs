@@ -76,7 +76,7 @@ impl Tracer {
         }
     }
 
-    /// Whether others wait for its unmount.
+    /// Whether a thread has the turn, or had it and has not done.
     pub(super) fn is_unmounting(&self, tid: Tid) -> bool {
         let judged = matches!(self.parked.get(&tid), Some((_, Parked::Unmount { .. })));
         judged || self.pending.get(&tid).is_some_and(|pending| matches!(pending.step, Step::Unmount))
