@@ -222,9 +222,8 @@ impl Tracer {
 
     /// The session that has to wait for its turn with this.
     fn whose_turn(&self, tid: Tid, event: Event) -> Option<Tid> {
-        let of_number = event.ends() || event == Event::Exec || !self.tracees.contains(&tid);
         // Others may wait for the unmount.
-        let at_once = of_number || self.is_unmounting(tid);
+        let at_once = event.ends() || event == Event::Exec || self.is_unmounting(tid);
         // One that is gone may have no session any more.
         let session = if at_once { None } else { session(tid) };
         session.filter(|session| !self.node_sessions.contains(*session))

@@ -2,8 +2,7 @@
 //!
 //! The kernel names whichever waiting thread it finds first in its list. Here all that wait are known before one is served, and a
 //! round serves one of each session: runc gives every container one of its own. The node's sessions have all of theirs served. What
-//! changes who has a number takes no turn: first stops, execs and ends. Nor is a program bounded that makes a session for each of
-//! its processes.
+//! changes who has a number takes no turn: execs and ends. Nor is a program bounded that makes a session for each of its processes.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
@@ -19,7 +18,7 @@ const MANY_SESSIONS: usize = 64;
 #[derive(Debug, Default)]
 pub struct Turns {
     at_once: Vec<(Tid, Event)>,
-    /// By session, the oldest first.
+    /// By session, the oldest first; before them first stops, of threads that are not known until then.
     in_turn: BTreeMap<Tid, VecDeque<(Tid, Event)>>,
 }
 
@@ -36,8 +35,15 @@ impl Turns {
             });
         }
         match session {
-            Some(session) => self.in_turn.entry(session).or_default().push_back((tid, event)),
             None => self.at_once.push((tid, event)),
+            Some(session) => {
+                let waiting = self.in_turn.entry(session).or_default();
+                if event == Event::Attached {
+                    waiting.push_front((tid, event));
+                } else {
+                    waiting.push_back((tid, event));
+                }
+            }
         }
     }
 
@@ -136,8 +142,9 @@ mod tests {
             turns(&storm.chain([(20, STOP, Some(20)), (1, STOP, None), (2, STOP, None)]).collect::<Vec<_>>());
         assert_eq!(served(&mut turns), [1, 2, 10, 20]);
         turns.note(21, STOP, Some(20));
-        assert_eq!(served(&mut turns), [11, 21]);
-        assert_eq!(served(&mut turns), [12, 13, 14], "nobody else waits");
+        turns.note(15, Event::Attached, Some(10));
+        assert_eq!(served(&mut turns), [15, 21]);
+        assert_eq!(served(&mut turns), [11, 12, 13, 14], "nobody else waits");
         assert!(turns.round().is_empty());
     }
 
