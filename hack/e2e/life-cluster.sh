@@ -5,7 +5,7 @@ started=$SECONDS
 check "up ends with a ready cluster and prints the next command" says kubectl "$sandbar" up
 echo "        (up took $((SECONDS - started)) s)"
 check "up again is harmless" "$sandbar" up
-told() { "$sandbar" up -f "$1" 2>&1 >/dev/null; }
+told() { { "$sandbar" up -f "$1" >/dev/null; } 2>&1; }
 sample=$root/manifests/samples/mount.yaml
 check "and says that a file is read at the start alone" says "kubectl apply -f $sample" told "$sample"
 refused "unless there is none" "/no/such.yaml: No such file" "$sandbar" up -f /no/such.yaml

@@ -11,7 +11,7 @@ use crate::sys::wait::Event;
 
 /// Stops of a session that a round serves if nobody else waits: to ask who waits looks at every tracee.
 const ALONE: usize = 4;
-/// Sessions remembered before those that have ended are sought, at least.
+/// The least [`NodeSessions`] that are sought through for those that have ended.
 const MANY_SESSIONS: usize = 64;
 
 /// Stops and ends that were told and not yet served.
@@ -64,6 +64,7 @@ impl Turns {
 #[derive(Debug)]
 pub struct NodeSessions {
     known: HashSet<Tid>,
+    /// How many to know before those that have ended are sought.
     many: usize,
 }
 
