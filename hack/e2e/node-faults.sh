@@ -53,8 +53,8 @@ check "runs" ready dies 60
 check "another shows itself all of /run" shows_itself_run
 check "runs, too" ready other 60
 check "the first one's sandbox dies by itself" kill -9 "$(first_process dies)"
-again() { ((10#0$(kubectl get pod dies -o jsonpath='{.status.containerStatuses[0].restartCount}') > 0)) && ready dies 1; }
-check "the pod runs again, in another sandbox" within 60 again
+again() { ((10#0$(kubectl get pod "$1" -o jsonpath='{.status.containerStatuses[0].restartCount}') > 0)) && ready "$1" 1; }
+check "the pod runs again, in another sandbox" within 60 again dies
 # In the mount namespace of the node.
 sandboxes() { "$sandbar" exec -- find /run/k3s/containerd/io.containerd.grpc.v1.cri/sandboxes -mindepth 1 -maxdepth 1; }
 many_sandboxes() { (($(sandboxes | wc -l) >= 2)); }

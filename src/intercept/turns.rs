@@ -11,7 +11,7 @@ use crate::sys::wait::Event;
 
 /// Stops of a session that a round serves if nobody else waits: to ask who waits looks at every tracee.
 const ALONE: usize = 4;
-/// The least [`NodeSessions`] that are sought through for those that have ended.
+/// So many are known before those that have ended are sought.
 const MANY_SESSIONS: usize = 64;
 
 /// Stops and ends that were told and not yet served.
@@ -62,36 +62,31 @@ impl Turns {
 
 /// The sessions that were started at our own request, and ours. They may outlive what was started.
 #[derive(Debug)]
-pub struct NodeSessions {
-    known: HashSet<Tid>,
-    /// How many to know before those that have ended are sought.
-    many: usize,
-}
+pub struct NodeSessions(HashSet<Tid>);
 
 impl NodeSessions {
     /// Ours alone.
     pub fn new(ours: Option<Tid>) -> Self {
-        Self { known: ours.into_iter().collect(), many: MANY_SESSIONS }
+        Self(ours.into_iter().collect())
     }
 
     /// Adds one; `living` tells the sessions of all that are not to be forgotten.
     pub fn add(&mut self, session: Tid, living: impl FnOnce() -> HashSet<Tid>) {
-        if self.known.len() >= self.many {
+        if self.0.len() >= MANY_SESSIONS {
             let living = living();
-            self.known.retain(|known| living.contains(known));
-            self.many = MANY_SESSIONS.max(2 * self.known.len());
+            self.0.retain(|known| living.contains(known));
         }
-        self.known.insert(session);
+        self.0.insert(session);
     }
 
     /// A new process has this number, which no session has then: numbers of sessions are not given away while they last.
     pub fn met(&mut self, tid: Tid) {
-        self.known.remove(&tid);
+        self.0.remove(&tid);
     }
 
     /// Whether a session is one of them.
     pub fn contains(&self, session: Tid) -> bool {
-        self.known.contains(&session)
+        self.0.contains(&session)
     }
 }
 
@@ -169,6 +164,6 @@ mod tests {
             sessions.add(session, || HashSet::from([1, 100]));
         }
         assert!(sessions.contains(1) && sessions.contains(100) && sessions.contains(999));
-        assert!(!sessions.contains(101) && sessions.known.len() <= MANY_SESSIONS, "{}", sessions.known.len());
+        assert!(!sessions.contains(101) && sessions.0.len() <= MANY_SESSIONS, "{}", sessions.0.len());
     }
 }
